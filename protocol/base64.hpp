@@ -1,0 +1,20 @@
+// Base64 as SCRAM needs it: RFC 4648, section 4, and strict.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/bytes.hpp"
+
+namespace holdfast::protocol {
+
+[[nodiscard]] std::string base64_encode(Bytes bytes);
+
+// Nothing for whitespace, missing or misplaced padding, foreign characters, or a last character whose unused bits are
+// not zero: one text per value, so a message can be compared with what it stands for.
+[[nodiscard]] std::optional<std::vector<std::byte>> base64_decode(std::string_view text);
+
+}  // namespace holdfast::protocol

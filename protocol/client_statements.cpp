@@ -1,0 +1,138 @@
+#include "protocol/client_statements.hpp"
+
+#include <utility>
+
+namespace holdfast::protocol {
+
+namespace {
+constexpr std::size_t buckets_kept = 64;
+}
+
+const ClientStatements::Binding* ClientStatements::binding(std::string_view name) const {
+  if (name.empty()) return &unnamed_;
+  if (!names_) return nullptr;
+  const auto at = names_->find(name);
+  return at == names_->end() ? nullptr : &at->second;
+}
+
+std::uint32_t ClientStatements::change(std::string_view name, Binding& binding, StatementRef statement) {
+  Pending& pending = pending_.push();
+  pending.cookie = issue();
+  pending.kind = name.empty() ? Pending::Kind::unnamed : Pending::Kind::name;
+  pending.name = name;
+  pending.before = std::exchange(binding.statement, std::move(statement));
+  binding.cookie = pending.cookie;
+  binding.batch = batch_;
+  return pending.cookie;
+}
+
+ClientStatements::Change ClientStatements::parse(std::string_view name, StatementRef statement) {
+  // Whatever became of an earlier one, this replaces the unnamed statement: no need to wait.
+  if (name.empty()) return {.cookie = change(name, unnamed_, std::move(statement))};
+  if (const Binding* known = binding(name); known != nullptr) {
+    if (in_doubt(*known)) return {.verdict = Verdict::wait};
+    if (known->statement) return {.verdict = Verdict::duplicate};
+  } else if (size() >= limit_) {
+    return {.verdict = Verdict::too_many};
+  }
+  if (!names_) names_ = std::make_unique<Names>();
+  auto at = names_->find(name);
+  if (at == names_->end()) at = names_->emplace(std::string(name), Binding{}).first;
+  return {.cookie = change(name, at->second, std::move(statement))};
+}
+
+ClientStatements::Lookup ClientStatements::find(std::string_view name) const {
+  const Binding* known = binding(name);
+  if (known == nullptr) return {.verdict = Verdict::unknown};
+  if (in_doubt(*known)) return {.verdict = Verdict::wait};
+  if (!known->statement) return {.verdict = Verdict::unknown};
+  return {.statement = known->statement.get()};
+}
+
+ClientStatements::Change ClientStatements::close(std::string_view name) {
+  // Afterwards the name is free whatever became of earlier ones: no need to wait, but a binding that is in doubt must
+  // be noted even if it looks free now.
+  if (name.empty()) {
+    if (!unnamed_.statement && unnamed_.cookie == 0) return {};
+    return {.cookie = change(name, unnamed_, {})};
+  }
+  if (!names_) return {};
+  const auto at = names_->find(name);
+  if (at == names_->end()) return {};
+  return {.cookie = change(name, at->second, {})};
+}
+
+ClientStatements::Change ClientStatements::query() {
+  if (!unnamed_.statement && unnamed_.cookie == 0) return {};
+  return {.cookie = change({}, unnamed_, {})};
+}
+
+void ClientStatements::deallocate_all() {
+  if (!names_) return;
+  for (auto at = names_->begin(); at != names_->end();) {
+    // An operation behind it in the pipeline stands; if that doesn't happen there is nothing to go back to.
+    at = at->second.cookie == 0 ? names_->erase(at) : std::next(at);
+  }
+  for (Pending* node = pending_.front(); node != nullptr; node = node->next) {
+    if (node->kind == Pending::Kind::name) node->before.reset();
+  }
+  if (names_->empty()) names_.reset();
+}
+
+void ClientStatements::settle(std::uint32_t cookie, Outcome outcome) {
+  const Pending* front = pending_.front();
+  if (cookie == 0 || front == nullptr || front->cookie != cookie) return;
+  if (front->kind == Pending::Kind::unnamed) {
+    settle_unnamed(outcome);
+  } else {
+    settle_name(outcome);
+  }
+  pending_.pop();
+}
+
+// The next operation in flight on the same name. Only asked when there is one.
+Pending* ClientStatements::next_on(const Pending& node) const {
+  Pending* at = node.next;
+  while (at != nullptr && (at->kind != node.kind || at->name != node.name)) at = at->next;
+  return at;
+}
+
+void ClientStatements::settle_unnamed(Outcome outcome) {
+  Pending& node = *pending_.front();
+  const bool last = unnamed_.cookie == node.cookie;
+  if (outcome != Outcome::completed) {
+    // exec_parse_message and exec_simple_query drop the unnamed statement before they look at the text
+    // (tcop/postgres.c).
+    StatementRef now = outcome == Outcome::skipped ? std::move(node.before) : StatementRef();
+    if (last) {
+      unnamed_.statement = std::move(now);
+    } else if (Pending* later = next_on(node); later != nullptr) {
+      later->before = std::move(now);
+    }
+  }
+  if (last) unnamed_.cookie = 0;
+}
+
+void ClientStatements::settle_name(Outcome outcome) {
+  Pending& node = *pending_.front();
+  const auto at = names_ ? names_->find(node.name) : Names::iterator{};
+  if (!names_ || at == names_->end()) return;
+  Binding& binding = at->second;
+  const bool last = binding.cookie == node.cookie;
+  if (outcome != Outcome::completed) {
+    if (last) {
+      binding.statement = std::move(node.before);
+    } else if (Pending* later = next_on(node); later != nullptr) {
+      later->before = std::move(node.before);
+    }
+  }
+  if (!last) return;
+  binding.cookie = 0;
+  if (!binding.statement) {
+    names_->erase(at);
+    // A small map is kept for the next name; the memory of a big one goes with its last name.
+    if (names_->empty() && names_->bucket_count() > buckets_kept) names_.reset();
+  }
+}
+
+}  // namespace holdfast::protocol

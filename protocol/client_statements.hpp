@@ -1,0 +1,100 @@
+// What a client calls its prepared statements.
+//
+// Task: name → Statement, and the unnamed one, as that client would see them on a server of its own. Messages are
+// pipelined: an operation is applied when its message is read and *settled* when its outcome is known. Until then it is
+// pending, under a cookie that travels with the message (Exchange). Cookies are settled in the order they were issued.
+// Owner: the client's session. Thread: its worker's. Without names and with nothing pending it owns no memory.
+//
+//          op ──────────────> pending ─── completed ──> done
+//     (state changed)            ├─────── failed ─────> undone; an unnamed Parse that failed leaves no unnamed
+//     statement
+//                                └─────── skipped ────> undone
+//
+// Within a batch (up to Sync) later operations rely on earlier ones rightly: if those don't happen, these are skipped
+// too. Across batches they can't: `Lookup::wait` says that the answer depends on what is in flight, so read on later.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "protocol/pending.hpp"
+#include "protocol/statement_table.hpp"
+
+namespace holdfast::protocol {
+
+// Lets a map of strings be asked with a view.
+struct NameHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>{}(name); }
+};
+
+class ClientStatements {
+ public:
+  // Names that one client may hold; PostgreSQL's limit is its memory.
+  static constexpr std::size_t default_limit = 50000;
+
+  enum class Verdict : std::uint8_t { ok, duplicate, unknown, too_many, wait };
+  struct Lookup {
+    Verdict verdict = Verdict::ok;
+    Statement* statement = nullptr;  // find(): for `ok`; valid until the next operation
+  };
+  struct Change {
+    Verdict verdict = Verdict::ok;
+    std::uint32_t cookie = 0;  // 0: nothing to settle
+  };
+
+  explicit ClientStatements(PendingPool& pool, std::size_t limit = default_limit) : pending_(pool), limit_(limit) {}
+
+  // Parse: `duplicate` (42P05) for a name in use; the unnamed one is replaced.
+  [[nodiscard]] Change parse(std::string_view name, StatementRef statement);
+  // Bind, Describe: `unknown` (26000).
+  [[nodiscard]] Lookup find(std::string_view name) const;
+  // Close S: an unknown name is no error (manual, 55.2.3).
+  [[nodiscard]] Change close(std::string_view name);
+  // A simple Query destroys the unnamed statement, whatever it says and becomes of it (exec_simple_query calls
+  // drop_unnamed_stmt first, tcop/postgres.c).
+  [[nodiscard]] Change query();
+  // DEALLOCATE ALL or DISCARD ALL completed; the unnamed statement is spared (DropAllPreparedStatements,
+  // commands/prepare.c). Messages behind it must not have been understood yet: they would have met the old names.
+  void deallocate_all();
+  // A Sync was read. (A Query ends no batch: in a batch that failed it is skipped as well, tcop/postgres.c.)
+  void end_batch() { ++batch_; }
+
+  // The outcome of the message with this cookie, in the order of the messages. One that has nothing pending here is
+  // ignored.
+  void settle(std::uint32_t cookie, Outcome outcome);
+  // A cookie for a message without an operation of the client's: an injected one.
+  [[nodiscard]] std::uint32_t issue() { return ++cookie_ == 0 ? ++cookie_ : cookie_; }
+
+  [[nodiscard]] std::size_t size() const { return names_ ? names_->size() : 0; }
+  [[nodiscard]] bool settled() const { return pending_.empty(); }
+
+ private:
+  // What a name stands for. Without a statement: closed, and the Close is in flight.
+  struct Binding {
+    StatementRef statement;
+    std::uint32_t cookie = 0;  // of the last operation on the name while that is pending
+    std::uint32_t batch = 0;   // and its batch
+  };
+  using Names = std::unordered_map<std::string, Binding, NameHash, std::equal_to<>>;
+
+  [[nodiscard]] const Binding* binding(std::string_view name) const;
+  [[nodiscard]] bool in_doubt(const Binding& binding) const { return binding.cookie != 0 && binding.batch != batch_; }
+  std::uint32_t change(std::string_view name, Binding& binding, StatementRef statement);
+  void settle_unnamed(Outcome outcome);
+  void settle_name(Outcome outcome);
+  [[nodiscard]] Pending* next_on(const Pending& node) const;
+
+  Binding unnamed_;
+  std::unique_ptr<Names> names_;
+  PendingQueue pending_;
+  std::size_t limit_;
+  std::uint32_t cookie_ = 0;
+  std::uint32_t batch_ = 0;
+};
+
+}  // namespace holdfast::protocol

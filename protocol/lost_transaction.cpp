@@ -1,0 +1,192 @@
+#include "protocol/lost_transaction.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+#include "protocol/backend.hpp"
+#include "protocol/message.hpp"
+
+namespace holdfast::protocol {
+namespace {
+
+using sql::TransactionControl;
+
+// IsTransactionExitStmt() (src/backend/tcop/postgres.c) but ROLLBACK TO: savepoints are gone with the server.
+bool ends_block(TransactionControl control) {
+  return control == TransactionControl::commit || control == TransactionControl::rollback ||
+         control == TransactionControl::prepare_transaction;
+}
+
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+// ROLLBACK AND CHAIN begins a new transaction, which takes a server: here it ends nothing. A false alarm (NO CHAIN, a
+// comment) costs the client a plain ROLLBACK.
+bool mentions_chain(std::string_view text) {
+  constexpr std::string_view word = "chain";
+  return std::ranges::search(text, word, [](char a, char b) { return lower(a) == b; }).begin() != text.end();
+}
+
+// The text of a Query, or of a Parse behind the statement's name.
+std::string_view text_of(char tag, Bytes body) {
+  Reader reader(body);
+  if (tag == client::parse) reader.text();
+  return reader.text();
+}
+
+bool is_empty_query(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n\f;") == std::string_view::npos;
+}
+
+void write_aborted(Out& out) {
+  // The words of errdetail_abort() and its callers, src/backend/tcop/postgres.c; drivers know them.
+  write_error(out, {.state = sqlstate::in_failed_sql_transaction,
+                    .message = "current transaction is aborted, commands ignored until end of transaction block"});
+}
+
+void write_no_parameters(Out& out) {
+  Writer writer(out);
+  writer.begin(server::parameter_description).u16(0);
+  writer.end();
+}
+
+}  // namespace
+
+Error error_of(const Loss& loss) {
+  if (loss.outcome == Loss::Outcome::unknown) {
+    return {sqlstate::transaction_resolution_unknown,
+            "the server was lost before it answered: whether the transaction was committed is not known"};
+  }
+  return {sqlstate::serialization_failure, "the server was lost: the transaction was rolled back and can be repeated"};
+}
+
+LostTransaction::LostTransaction(const Loss& loss, Error error)
+    : error_(std::move(error)),
+      units_(loss.units),
+      status_(loss.status_after),
+      open_batch_(loss.open_batch),
+      batch_error_owed_(loss.batch_error_owed) {}
+
+LostTransaction::Step LostTransaction::begin(std::vector<std::byte>& out) {
+  for (const Loss::Unit& unit : units_) {
+    if (unit.error_owed) write_error(out, {.state = error_.state, .message = error_.message});
+    write_ready_for_query(out, unit.status);
+  }
+  if (open_batch_) {
+    if (batch_error_owed_) write_error(out, {.state = error_.state, .message = error_.message});
+    state_ = State::skipping;
+    return Step::answered;
+  }
+  if (status_ == 'I') {
+    state_ = State::finished;
+    return Step::finished;
+  }
+  // Who got an answer knows. A client that was idle in its block learns it with its next statement.
+  state_ = units_.empty() ? State::untold : State::failed;
+  return Step::answered;
+}
+
+LostTransaction::Step LostTransaction::client(char tag, Bytes body, TransactionControl control,
+                                              std::vector<std::byte>& out) {
+  if (state_ == State::finished) return Step::hand_over;
+  if ((tag == client::query || tag == client::parse) && mentions_chain(text_of(tag, body)))
+    control = TransactionControl::other;
+  switch (tag) {
+    // Out of copy mode they are ignored; a Flush has nothing to flush.
+    case client::copy_data:
+    case client::copy_done:
+    case client::copy_fail:
+    case client::flush: return Step::answered;
+    case client::sync: return sync(out);
+    default: break;
+  }
+  if (state_ == State::skipping) return Step::answered;
+  if (state_ == State::over) {
+    state_ = State::finished;
+    return Step::hand_over;
+  }
+  switch (tag) {
+    case client::query: return query(body, control, out);
+    case client::function_call:
+      tell(out);
+      write_ready_for_query(out, status_);
+      return Step::answered;
+    default: return extended(tag, body, control, out);
+  }
+}
+
+LostTransaction::Step LostTransaction::query(Bytes body, TransactionControl control, std::vector<std::byte>& out) {
+  if (ends_block(control)) {
+    // A COMMIT that is told "ROLLBACK" is easily taken for a success: who does not know yet gets the error.
+    if (state_ == State::untold && control != TransactionControl::rollback)
+      tell(out);
+    else
+      write_command_complete(out, "ROLLBACK");
+    write_ready_for_query(out, 'I');
+    state_ = State::finished;
+    return Step::finished;
+  }
+  if (is_empty_query(text_of(client::query, body)))
+    write_empty_query_response(out);
+  else
+    tell(out);
+  write_ready_for_query(out, status_);
+  return Step::answered;
+}
+
+// As exec_parse_message(), exec_bind_message() and exec_describe_*_message() do in a failed block: only what ends it.
+LostTransaction::Step LostTransaction::extended(char tag, Bytes body, TransactionControl control,
+                                                std::vector<std::byte>& out) {
+  if (tag == client::close) {
+    write_close_complete(out);
+    return Step::answered;
+  }
+  if (!ends_block(control)) return fail_batch(out);
+  switch (tag) {
+    case client::parse: write_parse_complete(out); return Step::answered;
+    case client::bind: write_bind_complete(out); return Step::answered;
+    case client::describe:
+      if (!body.empty() && static_cast<char>(body.front()) == 'S') write_no_parameters(out);
+      write_no_data(out);
+      return Step::answered;
+    default: return execute(control, out);
+  }
+}
+
+LostTransaction::Step LostTransaction::execute(TransactionControl control, std::vector<std::byte>& out) {
+  status_ = 'I';
+  if (state_ == State::untold && control != TransactionControl::rollback) return fail_batch(out);
+  write_command_complete(out, "ROLLBACK");
+  state_ = State::over;
+  return Step::answered;
+}
+
+LostTransaction::Step LostTransaction::sync(std::vector<std::byte>& out) {
+  write_ready_for_query(out, status_);
+  if (status_ == 'I') {
+    state_ = State::finished;
+    return Step::finished;
+  }
+  // A Sync by itself tells nothing.
+  if (state_ == State::skipping) state_ = State::failed;
+  return Step::answered;
+}
+
+LostTransaction::Step LostTransaction::fail_batch(std::vector<std::byte>& out) {
+  tell(out);
+  state_ = State::skipping;
+  return Step::answered;
+}
+
+// The error itself the first time, then that the block has failed.
+void LostTransaction::tell(std::vector<std::byte>& out) {
+  if (state_ == State::untold) {
+    write_error(out, {.state = error_.state, .message = error_.message});
+    state_ = State::failed;
+  } else {
+    write_aborted(out);
+  }
+}
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,131 @@
+// Session settings that clients ask for at start-up, and how a shared server gets them.
+//
+// Task: what a start-up packet asks for, as an immutable interned set (equality is pointer equality), and the SQL that
+// takes a server from one set to another. Owner: SettingsTable, one per worker. Thread: the worker's; counts are not
+// atomic.
+//
+// Servers log in without any session parameter, so on a server "no setting" and RESET mean its own default
+// (postgresql.conf, ALTER ROLE, ALTER DATABASE). A client's settings are put on top by set_config() before its
+// first message there, and taken off when the next client wants others.
+//
+// RESET (it comes back to what the client asked for at start): PostgreSQL keeps a start-up packet's value
+// as reset_val (guc.c, PGC_S_CLIENT); one given by set_config() is no reset_val, so RESET x, RESET ALL and DISCARD ALL
+// on such a server go to the server's default. A RESET pins the client; the relay then puts restore() in front of the
+// client's next message when ReadyForQuery says 'I' or 'T'. Undone by ROLLBACK both vanish together, since
+// set_config(…, false) is transactional as RESET is. What remains different: statements behind the RESET within the
+// same Query string or the same pipeline, and pg_settings.reset_val. A client without start-up settings, which is most,
+// sees no difference at all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "protocol/error.hpp"
+#include "protocol/startup.hpp"
+
+namespace holdfast::protocol {
+
+using Parameter = StartupParameter;
+
+class SettingsTable;
+
+// Names in lower case (ASCII, as guc_name_compare folds), sorted, each once. Immutable.
+class Settings {
+ public:
+  Settings(const Settings&) = delete;
+  Settings& operator=(const Settings&) = delete;
+  [[nodiscard]] std::span<const Parameter> parameters() const { return parameters_; }
+  // Null: not among them. `name` in any case.
+  [[nodiscard]] const std::string* find(std::string_view name) const;
+
+ private:
+  friend class SettingsTable;
+  friend class SettingsRef;
+  Settings() = default;
+  SettingsTable* table_ = nullptr;
+  std::vector<Parameter> parameters_;
+  std::uint64_t hash_ = 0;
+  std::uint32_t references_ = 0;
+};
+
+// Keeps a Settings alive; the default one stands for "none". Compare with ==.
+class SettingsRef {
+ public:
+  SettingsRef() = default;
+  explicit SettingsRef(Settings* settings) : settings_(settings) { retain(); }
+  SettingsRef(const SettingsRef& other) : settings_(other.settings_) { retain(); }
+  SettingsRef(SettingsRef&& other) noexcept : settings_(std::exchange(other.settings_, nullptr)) {}
+  SettingsRef& operator=(SettingsRef other) noexcept {
+    std::swap(settings_, other.settings_);
+    return *this;
+  }
+  ~SettingsRef() { reset(); }
+  void reset();
+
+  [[nodiscard]] bool empty() const { return settings_ == nullptr; }
+  // Tells apart the settings that live; 0: none.
+  [[nodiscard]] std::uint64_t identity() const { return reinterpret_cast<std::uint64_t>(settings_); }
+  [[nodiscard]] std::span<const Parameter> parameters() const {
+    return settings_ != nullptr ? settings_->parameters() : std::span<const Parameter>{};
+  }
+  [[nodiscard]] const std::string* find(std::string_view name) const {
+    return settings_ != nullptr ? settings_->find(name) : nullptr;
+  }
+  friend bool operator==(const SettingsRef&, const SettingsRef&) = default;
+
+ private:
+  void retain() const {
+    if (settings_ != nullptr) ++settings_->references_;
+  }
+  Settings* settings_ = nullptr;
+};
+
+class SettingsTable {
+ public:
+  SettingsTable() = default;
+  SettingsTable(const SettingsTable&) = delete;
+  SettingsTable& operator=(const SettingsTable&) = delete;
+  ~SettingsTable();  // no reference may be left
+
+  // Any order; a later one of the same name wins. Empty: the default SettingsRef.
+  [[nodiscard]] SettingsRef intern(std::vector<Parameter> parameters);
+  // What a start-up packet asks for: `options` taken apart, then the parameters, which win
+  // (process_startup_options, utils/init/postinit.c). Fails as parse_options() does.
+  [[nodiscard]] Result<SettingsRef> from_startup(const StartupMessage& message);
+
+  [[nodiscard]] std::size_t size() const { return settings_.size(); }
+
+ private:
+  friend class SettingsRef;
+  void free(Settings* settings);
+  std::unordered_multimap<std::uint64_t, Settings*> settings_;
+};
+
+// One statement that takes a server from `from` to `to`, empty if there's nothing to do:
+//   SELECT pg_catalog.set_config('work_mem',NULL,false) IS NULL,pg_catalog.set_config('search_path','a, b',false) IS
+//   NULL
+// (IS NULL: a value may have no equivalent in client_encoding, so it must not come back).
+// set_config takes a value as a start-up packet does (SET … TO 'a, b' would be one name in a list); NULL is RESET. The
+// role is reset first and set last, since what may be set depends on it. Send it alone, as a simple Query, outside a
+// transaction or at its start; swallow its answer. When it fails nothing has changed, and the error is the client's
+// (22023 for a bad value, 42704 for an unknown name): at login, before AuthenticationOk is followed by anything else.
+[[nodiscard]] std::string change_settings(const SettingsRef& from, const SettingsRef& to);
+// The same, appended to a buffer that is kept: no allocation once that is large enough.
+void change_settings(const SettingsRef& from, const SettingsRef& to, std::string& out);
+
+// After a RESET of `name` ("all": of all): the statement that puts the client's start-up settings back; empty if
+// there's nothing to put back. Not in a failed transaction.
+[[nodiscard]] std::string restore_settings(const SettingsRef& settings, std::string_view name);
+
+// A string literal that reads the same under any standard_conforming_strings and client_encoding: bytes above 127 are
+// written as escapes, which the server takes in its own encoding, as it takes those of a start-up packet.
+[[nodiscard]] std::string quote_literal(std::string_view value);
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,72 @@
+// Operations whose messages are in flight: what must be known to take them back.
+//
+// Task: a FIFO that keeps no memory of its own while it is empty; its nodes come from a pool shared by all of a
+// worker's connections. Owner: ClientStatements and ServerStatements. Thread: the worker's. The pool outlives the
+// queues.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "protocol/statement_table.hpp"
+
+namespace holdfast::protocol {
+
+// What became of a message.
+enum class Outcome : std::uint8_t {
+  completed,  // its answer came (ours, for a message answered here, when its turn came)
+  failed,     // the server ran it and answered ErrorResponse
+  skipped,    // never ran: an earlier error in its batch, a connection that broke
+};
+
+// One operation in flight, of a client (name, before) or of a server (kind, statement).
+struct Pending {
+  enum class Kind : std::uint8_t { name, unnamed, add, remove };
+
+  Pending* next = nullptr;
+  std::uint32_t cookie = 0;
+  Kind kind = Kind::name;
+  std::string name;        // `name`: the client's
+  StatementRef before;     // a client's: what stood there
+  StatementRef statement;  // a server's: which one
+};
+
+class PendingPool {
+ public:
+  PendingPool() = default;
+  PendingPool(const PendingPool&) = delete;
+  PendingPool& operator=(const PendingPool&) = delete;
+  ~PendingPool();
+
+  [[nodiscard]] Pending* take();
+  void give(Pending* node);
+  [[nodiscard]] std::size_t in_use() const { return in_use_; }
+
+ private:
+  static constexpr std::size_t kept = 1024;  // nodes kept for reuse
+  Pending* free_ = nullptr;
+  std::size_t free_count_ = 0;
+  std::size_t in_use_ = 0;
+};
+
+class PendingQueue {
+ public:
+  explicit PendingQueue(PendingPool& pool) : pool_(&pool) {}
+  PendingQueue(const PendingQueue&) = delete;
+  PendingQueue& operator=(const PendingQueue&) = delete;
+  ~PendingQueue() { clear(); }
+
+  Pending& push();
+  [[nodiscard]] Pending* front() const { return first_; }
+  void pop();
+  void clear();
+  [[nodiscard]] bool empty() const { return first_ == nullptr; }
+
+ private:
+  PendingPool* pool_;
+  Pending* first_ = nullptr;
+  Pending* last_ = nullptr;
+};
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,265 @@
+#include "protocol/prepared.hpp"
+
+#include <charconv>
+#include <utility>
+
+#include "protocol/message.hpp"
+
+namespace holdfast::protocol {
+
+namespace {
+
+// Closed for one that is added: more than one, so that a list that grew over its limit shrinks again.
+constexpr std::size_t victims_at_once = 2;
+
+void inject(StatementPlan& plan, char tag, std::uint32_t cookie) {
+  plan.injected[plan.injected_count++] = {.tag = tag, .cookie = cookie};
+}
+
+void write_close(std::vector<std::byte>& out, const Statement& statement) {
+  Writer writer(out);
+  writer.begin(client::close).letter('S').text(ServerName(statement.id()).view());
+  writer.end();
+}
+
+void write_parse(std::vector<std::byte>& out, std::string_view name, const Statement& statement) {
+  Writer writer(out);
+  writer.begin(client::parse).text(name).bytes(statement.parse_tail());
+  writer.end();
+}
+
+// The head of a client's message with the statement's name replaced; its length counts the rest, which follows as it
+// is.
+void write_head(std::vector<std::byte>& out, const StatementMessage& request, const Frame& frame,
+                std::string_view name) {
+  const std::size_t old_size = request.name_end - request.name_at;
+  const auto length = static_cast<std::uint32_t>(frame.length - old_size + name.size() + 1);
+  Writer writer(out);
+  writer.letter(frame.tag).u32(length);
+  writer.bytes(frame.bytes.subspan(header_size, request.name_at - header_size)).text(name);
+}
+
+// A message that starts a transaction like the client's and fails in it: no statement has id 0.
+void write_failing(std::vector<std::byte>& out) {
+  Writer writer(out);
+  writer.begin(client::describe).letter('S').text(ServerName(0).view());
+  writer.end();
+}
+
+StatementPlan fail_plan(const Frame& frame, std::vector<std::byte>& out) {
+  write_failing(out);
+  return {.kind = StatementPlan::Kind::fail, .replaced = static_cast<std::uint32_t>(frame.bytes.size())};
+}
+
+StatementPlan answer_plan(const Frame& frame, char tag) {
+  return {.kind = StatementPlan::Kind::answer,
+          .answer_tag = tag,
+          .replaced = static_cast<std::uint32_t>(frame.bytes.size())};
+}
+
+StatementMessage::Fault fault_of(ClientStatements::Verdict verdict) {
+  using Verdict = ClientStatements::Verdict;
+  switch (verdict) {
+    case Verdict::ok: return StatementMessage::Fault::none;
+    case Verdict::duplicate: return StatementMessage::Fault::duplicate;
+    case Verdict::unknown: return StatementMessage::Fault::unknown;
+    case Verdict::too_many: return StatementMessage::Fault::too_many;
+    case Verdict::wait: return StatementMessage::Fault::wait;
+  }
+  return StatementMessage::Fault::malformed;
+}
+
+// Reads the statement's name at the reader's place; says where it stands in the frame.
+std::string_view read_name(Reader& reader, const Frame& frame, StatementMessage& request) {
+  request.name_at = static_cast<std::uint32_t>(frame.bytes.size() - reader.remaining());
+  const std::string_view name = reader.text();
+  request.name_end = static_cast<std::uint32_t>(frame.bytes.size() - reader.remaining());
+  request.named = !name.empty();
+  if (!reader.ok()) {
+    // Of a message in pieces only the head is seen: a name that doesn't end there is too long to be looked into.
+    request.fault = frame.last ? StatementMessage::Fault::malformed : StatementMessage::Fault::too_many;
+    request.name_end = request.name_at;
+  } else if (frame.length > max_message_length - sizeof(ServerName)) {
+    request.fault = StatementMessage::Fault::too_many;  // no room for a longer name
+  }
+  return name;
+}
+
+}  // namespace
+
+ServerName::ServerName(std::uint64_t id) {
+  constexpr std::string_view prefix = "hf_";
+  prefix.copy(text.data(), prefix.size());
+  const auto end = std::to_chars(text.data() + prefix.size(), text.data() + text.size(), id).ptr;
+  size = static_cast<std::uint8_t>(end - text.data());
+}
+
+Error error_of(const StatementMessage& request, Bytes frame) {
+  using Fault = StatementMessage::Fault;
+  std::string statement = "unnamed prepared statement";
+  if (request.named) {
+    const auto name = frame.subspan(request.name_at, request.name_end - request.name_at - 1);
+    statement = "prepared statement \"" + std::string(as_text(name)) + "\"";
+  }
+  switch (request.fault) {
+    case Fault::duplicate: return {sqlstate::duplicate_prepared_statement, statement + " already exists"};
+    case Fault::unknown: return {sqlstate::invalid_sql_statement_name, statement + " does not exist"};
+    case Fault::too_many: return {sqlstate::program_limit_exceeded, "too many prepared statements, or names too long"};
+    case Fault::malformed: return {sqlstate::protocol_violation, "invalid message format"};
+    case Fault::none:
+    case Fault::wait: break;
+  }
+  // Only an opaque statement fails without a fault of the message's own.
+  return {sqlstate::invalid_sql_statement_name,
+          statement + " does not exist on this server: its text is too long to be kept, prepare it again"};
+}
+
+StatementMessage Prepared::understand(const Frame& frame, ClientStatements& client) {
+  switch (frame.tag) {
+    case client::parse: return understand_parse(frame, client);
+    case client::bind:
+    case client::describe: return understand_use(frame, client);
+    case client::close: return understand_close(frame, client);
+    case client::query: return {.kind = StatementMessage::Kind::query, .cookie = client.query().cookie};
+    case client::sync: client.end_batch(); return {.kind = StatementMessage::Kind::sync};
+    default: return {};
+  }
+}
+
+StatementMessage Prepared::understand_parse(const Frame& frame, ClientStatements& client) {
+  StatementMessage request{.kind = StatementMessage::Kind::parse};
+  Reader reader(frame.body());
+  const std::string_view name = read_name(reader, frame, request);
+  if (request.fault != StatementMessage::Fault::none) return request;
+  StatementRef statement;
+  if (frame.last) {
+    const Bytes tail = frame.bytes.subspan(request.name_end);
+    const std::string_view text = reader.text();
+    const std::size_t types = reader.u16();
+    reader.bytes(types * sizeof(std::uint32_t));
+    if (!reader.complete()) {
+      request.fault = StatementMessage::Fault::malformed;
+      return request;
+    }
+    statement = table_.intern(tail, text.size());
+  } else {
+    statement = table_.make_opaque();
+  }
+  const auto change = client.parse(name, statement);
+  request.fault = fault_of(change.verdict);
+  request.cookie = change.cookie;
+  if (request.fault == StatementMessage::Fault::none) request.statement = std::move(statement);
+  return request;
+}
+
+StatementMessage Prepared::understand_use(const Frame& frame, ClientStatements& client) {
+  StatementMessage request{.kind = frame.tag == client::bind ? StatementMessage::Kind::bind
+                                                             : StatementMessage::Kind::describe};
+  Reader reader(frame.body());
+  if (frame.tag == client::bind) {
+    reader.text();  // the portal; if it doesn't end, neither does the name behind it
+  } else if (reader.letter() != 'S') {
+    return {};  // of a portal
+  }
+  const std::string_view name = read_name(reader, frame, request);
+  if (request.fault != StatementMessage::Fault::none) return request;
+  const auto found = client.find(name);
+  request.fault = fault_of(found.verdict);
+  request.statement = StatementRef(found.statement);
+  return request;
+}
+
+StatementMessage Prepared::understand_close(const Frame& frame, ClientStatements& client) {
+  StatementMessage request{.kind = StatementMessage::Kind::close};
+  Reader reader(frame.body());
+  if (reader.letter() != 'S') return {};
+  const std::string_view name = read_name(reader, frame, request);
+  if (request.fault != StatementMessage::Fault::none) return request;
+  request.cookie = client.close(name).cookie;
+  return request;
+}
+
+bool Prepared::shared(const StatementMessage& request) const {
+  if (request.named) return true;
+  return options_.unnamed == UnnamedStatements::shared && request.statement->repeated() && !request.statement->opaque();
+}
+
+StatementPlan Prepared::prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                                ServerStatements& server, std::vector<std::byte>& out) {
+  if (request.fault != StatementMessage::Fault::none) return fail_plan(frame, out);
+  switch (request.kind) {
+    case StatementMessage::Kind::parse: return prepare_parse(request, frame, client, server, out);
+    case StatementMessage::Kind::bind:
+    case StatementMessage::Kind::describe: return prepare_use(request, frame, client, server, out);
+    case StatementMessage::Kind::close: return answer_plan(frame, server::close_complete);
+    case StatementMessage::Kind::query: server.drop_unnamed(); return {};
+    case StatementMessage::Kind::sync: server.end_batch(); return {};
+    case StatementMessage::Kind::other: return {};
+  }
+  return {};
+}
+
+StatementPlan Prepared::prepare_parse(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                                      ServerStatements& server, std::vector<std::byte>& out) {
+  if (!shared(request)) {
+    server.load_unnamed(request.statement, request.cookie);
+    return {};
+  }
+  StatementPlan plan;
+  if (!make_room(*request.statement, plan, client, server, out)) return answer_plan(frame, server::parse_complete);
+  server.add(request.statement, request.cookie);
+  write_head(out, request, frame, ServerName(request.statement->id()).view());
+  plan.replaced = request.name_end;
+  return plan;
+}
+
+StatementPlan Prepared::prepare_use(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                                    ServerStatements& server, std::vector<std::byte>& out) {
+  Statement& statement = *request.statement;
+  StatementPlan plan;
+  if (!shared(request)) {
+    if (server.has_unnamed(statement)) return plan;
+    if (statement.opaque()) return fail_plan(frame, out);
+    const std::uint32_t cookie = client.issue();
+    write_parse(out, {}, statement);
+    inject(plan, client::parse, cookie);
+    server.load_unnamed(request.statement, cookie);
+    return plan;
+  }
+  const ServerName name(statement.id());
+  if (statement.opaque()) {
+    if (server.use(statement) != ServerStatements::Presence::known) return fail_plan(frame, out);
+  } else if (make_room(statement, plan, client, server, out)) {
+    const std::uint32_t cookie = client.issue();
+    write_parse(out, name.view(), statement);
+    inject(plan, client::parse, cookie);
+    server.add(request.statement, cookie);
+  }
+  write_head(out, request, frame, name.view());
+  plan.replaced = request.name_end;
+  return plan;
+}
+
+// Must the statement be parsed? Then what is in its way is closed: itself where it's stale, and others over the limit.
+bool Prepared::make_room(Statement& statement, StatementPlan& plan, ClientStatements& client, ServerStatements& server,
+                         std::vector<std::byte>& out) {
+  const auto presence = server.use(statement);
+  if (presence == ServerStatements::Presence::known) return false;
+  const auto close = [&](const Statement& which) {
+    const std::uint32_t cookie = client.issue();
+    write_close(out, which);
+    inject(plan, client::close, cookie);
+    server.remove(which, cookie);
+  };
+  if (presence == ServerStatements::Presence::stale) close(statement);
+  for (std::size_t i = 0; i < victims_at_once; ++i) {
+    if (const Statement* victim = server.victim(); victim != nullptr) close(*victim);
+  }
+  return true;
+}
+
+void Prepared::replan(const StatementMessage& request) {
+  if (request.statement) request.statement->expire();
+}
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,130 @@
+// Prepared statements over shared servers: what to send for a client's Parse, Bind, Describe, Close and Query.
+//
+// Task: clients name statements as they like; servers are shared, so there a statement is called "hf_<id>". A statement
+// that the server lacks is parsed in the same write, in front of the message that needs it; its answer is swallowed. A
+// Parse of one that it has is answered here. Sans-io: two steps, because a statement is routed before its server is
+// known.
+//
+//   frame ── understand(client) ──> StatementMessage ── route, get a server ──> prepare(server) ──> StatementPlan +
+//   bytes
+//                │ wait: keep the frame and ask again when something was settled          │
+//                                                     settle(cookie, outcome) <── Exchange ┘
+//
+// The bytes to send are `out`, then frame.bytes.subspan(plan.replaced), then the rest of a streamed body unchanged.
+// For `answer` and `fail` the client's frame is not forwarded (replaced covers all of it, and later pieces are
+// dropped). Messages that must be noted in Exchange, in order: plan.injected, then the client's own. Thread: the
+// worker's. No allocation for statements and names that are known.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/client_statements.hpp"
+#include "protocol/error.hpp"
+#include "protocol/framer.hpp"
+#include "protocol/server_statements.hpp"
+#include "protocol/statement_table.hpp"
+
+namespace holdfast::protocol {
+
+// What a Parse without a name becomes on servers.
+enum class UnnamedStatements : std::uint8_t {
+  as_sent,  // unnamed there too
+  shared,   // named like the others once its text repeats: PostgreSQL plans less (and may choose generic plans)
+};
+
+// A client's message, understood.
+struct StatementMessage {
+  enum class Kind : std::uint8_t { parse, bind, describe, close, query, sync, other };
+  enum class Fault : std::uint8_t {
+    none,
+    wait,       // nothing was done; the outcome depends on messages in flight: ask again once some are settled
+    duplicate,  // 42P05
+    unknown,    // 26000
+    too_many,   // 54000: too many names, or a name that does not fit the framer's head
+    malformed,  // 08P01
+  };
+  Kind kind = Kind::other;
+  Fault fault = Fault::none;
+  bool named = false;
+  bool answered = false;      // Parse and Close that need no server
+  std::uint32_t cookie = 0;   // to be settled with the message; 0: nothing to settle
+  std::uint32_t name_at = 0;  // where the statement's name begins and ends (with its NUL) in frame.bytes
+  std::uint32_t name_end = 0;
+  StatementRef statement;  // Parse: the one made; Bind, Describe: the one meant; null: not about a statement
+};
+
+// Names and texts of a fault, as PostgreSQL says them.
+[[nodiscard]] Error error_of(const StatementMessage& request, Bytes frame);
+
+// A message of ours before the client's; its answer is swallowed, an error of a Parse is the client's.
+struct Injected {
+  char tag = 0;
+  std::uint32_t cookie = 0;
+};
+
+struct StatementPlan {
+  enum class Kind : std::uint8_t {
+    forward,  // goes to the server, its head possibly rewritten
+    answer,   // answered here in its turn, by an empty message of `answer_tag`; nothing of it is sent
+    fail,     // `out` holds a message that fails on the server with 26000; the client gets error_of() instead of that
+              // error
+  };
+  Kind kind = Kind::forward;
+  char answer_tag = 0;         // ParseComplete or CloseComplete
+  std::uint32_t replaced = 0;  // bytes at the front of the frame that `out` stands for
+  std::uint8_t injected_count = 0;
+  std::array<Injected, 4> injected{};
+
+  [[nodiscard]] std::span<const Injected> messages() const { return {injected.data(), injected_count}; }
+};
+
+class Prepared {
+ public:
+  struct Options {
+    UnnamedStatements unnamed = UnnamedStatements::as_sent;
+  };
+
+  explicit Prepared(StatementTable& table) : Prepared(table, Options{}) {}
+  Prepared(StatementTable& table, Options options) : table_(table), options_(options) {}
+
+  // First step, for Parse, Bind, Describe, Close, Query, Sync; any other message is `other`. `frame` is a `start`
+  // frame. A Parse that isn't whole becomes an opaque statement. Changes `client`, but for `wait`.
+  [[nodiscard]] StatementMessage understand(const Frame& frame, ClientStatements& client);
+  // Second step. Appends to `out`. Changes `server`. Called in the order of the messages.
+  [[nodiscard]] StatementPlan prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                                      ServerStatements& server, std::vector<std::byte>& out);
+  // After 0A000 "cached plan must not change result type", outside a transaction: expires the statement, so that
+  // sending its messages again through prepare() parses it anew.
+  static void replan(const StatementMessage& request);
+
+ private:
+  StatementMessage understand_parse(const Frame& frame, ClientStatements& client);
+  StatementMessage understand_use(const Frame& frame, ClientStatements& client);
+  StatementMessage understand_close(const Frame& frame, ClientStatements& client);
+  [[nodiscard]] bool shared(const StatementMessage& request) const;
+  static bool make_room(Statement& statement, StatementPlan& plan, ClientStatements& client, ServerStatements& server,
+                        std::vector<std::byte>& out);
+  StatementPlan prepare_parse(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                              ServerStatements& server, std::vector<std::byte>& out);
+  StatementPlan prepare_use(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                            ServerStatements& server, std::vector<std::byte>& out);
+
+  StatementTable& table_;
+  Options options_;
+};
+
+// "hf_<id>": 3 + at most 20 digits.
+struct ServerName {
+  std::array<char, 24> text{};
+  std::uint8_t size = 0;
+  explicit ServerName(std::uint64_t id);
+  [[nodiscard]] std::string_view view() const { return {text.data(), size}; }
+};
+
+}  // namespace holdfast::protocol

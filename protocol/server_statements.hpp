@@ -1,0 +1,103 @@
+// Which statements one server connection has.
+//
+// Task: the named ones ("hf_<id>", a bounded LRU) and which one is loaded as the unnamed. Changes are applied when the
+// message is planned and settled by its cookie, like a client's. An entry that was parsed by an earlier generation, or
+// that is in doubt, is stale: it is closed and parsed again at its next use (Close of an unknown name is no error).
+// Owner: the server's link. Thread: its worker's. Before a link is handed to another worker: clear(), and DEALLOCATE
+// ALL.
+//
+//   absent ── add ──> in flight ── completed ──> known ── add of others over the limit ──> evicted (Close sent)
+//                         └─────── failed, skipped ──> absent       (Close skipped: known again)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "protocol/pending.hpp"
+#include "protocol/statement_table.hpp"
+
+namespace holdfast::protocol {
+
+class ServerStatements {
+ public:
+  enum class Presence : std::uint8_t { absent, known, stale };
+
+  explicit ServerStatements(PendingPool& pool, std::size_t limit = 500);
+
+  // Is it there? A `known` one becomes the most recently used.
+  [[nodiscard]] Presence use(const Statement& statement);
+  // The Parse of hf_<id> goes out under this cookie.
+  void add(StatementRef statement, std::uint32_t cookie);
+  // Whom to close so that one more fits into the limit: the least recently used that no message of the
+  // current batch uses and whose own Parse is settled. Null if the limit holds or nobody can go; then the list is
+  // longer for a while.
+  [[nodiscard]] Statement* victim() const;
+  // The Close of hf_<id> goes out under this cookie.
+  void remove(const Statement& statement, std::uint32_t cookie);
+
+  // Will the next message meet this statement as the unnamed one?
+  [[nodiscard]] bool has_unnamed(const Statement& statement) const;
+  // A Parse of the unnamed statement goes out.
+  void load_unnamed(StatementRef statement, std::uint32_t cookie);
+  // A simple Query goes out, which destroys it. If it is skipped, then one is there that isn't known.
+  void drop_unnamed();
+
+  // DISCARD ALL, DEALLOCATE ALL go out: everything is in doubt, whatever becomes of them.
+  void doubt_all();
+  // The connection is new, or known to be empty. Nothing may be in flight.
+  void clear();
+  void end_batch() { ++batch_; }
+  void settle(std::uint32_t cookie, Outcome outcome);
+  // Whose catalogue and settings its statements are parsed under from now on: see Statement::confirm().
+  void set_scope(std::uint64_t scope) { scope_ = scope; }
+
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] bool settled() const { return pending_.empty(); }
+  // A lower limit takes hold as statements are added.
+  void set_limit(std::size_t limit) { limit_ = limit; }
+
+ private:
+  static constexpr std::uint32_t none = 0xffffffff;
+  struct Entry {
+    StatementRef statement;
+    std::uint32_t generation = 0;  // that was parsed
+    std::uint32_t used = 0;        // batch of its last use
+    std::uint32_t cookie = 0;      // of the last operation on it while that is pending
+    std::uint32_t changed = 0;     // and its batch
+    std::uint32_t newer = none;
+    std::uint32_t older = none;
+    bool removing = false;    // its Close is in flight; not in the list of uses
+    bool doubtful = false;    // it may be there or not, or be outdated
+    bool was_absent = false;  // before the Parse in flight, for certain
+  };
+
+  [[nodiscard]] std::uint32_t find(std::uint64_t id) const;
+  [[nodiscard]] std::uint32_t insert(StatementRef statement);
+  void erase(std::uint32_t slot);
+  void settle_named(const Pending& pending, Outcome outcome);
+  void link_newest(std::uint32_t slot);
+  void link_oldest(std::uint32_t slot);
+  void unlink(std::uint32_t slot);
+  void grow_index();
+  void index(std::uint32_t slot);
+  void unindex(std::uint64_t id);
+  [[nodiscard]] std::size_t home(std::uint64_t id) const;
+
+  std::vector<Entry> entries_;
+  std::vector<std::uint32_t> index_;  // open addressing, a power of two: id → slot in entries_
+  std::uint32_t newest_ = none;
+  std::uint32_t oldest_ = none;
+  std::uint32_t free_ = none;  // entries without a statement, linked by `older`
+  std::size_t size_ = 0;
+  std::size_t limit_;
+  std::uint32_t batch_ = 0;
+  std::uint64_t scope_ = 0;
+  StatementRef unnamed_;
+  std::uint32_t unnamed_generation_ = 0;
+  std::uint32_t unnamed_cookie_ = 0;   // of the Parse that loads it, while that is pending
+  std::uint32_t unnamed_changed_ = 0;  // and its batch
+  PendingQueue pending_;
+};
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,152 @@
+#include "protocol/sql/classify.hpp"
+
+#include <pg_query.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "protocol/sql/analyze.hpp"
+#include "protocol/sql/parse_tree.hpp"
+
+namespace holdfast::protocol::sql {
+namespace {
+
+// libpg_query writes the tree by recursion and checks no depth: "a+a+a+…" takes about 100 bytes of stack for two bytes
+// of text (measured: 8 MiB end between 50,000 and 100,000 levels). Up to this size any text fits a worker's stack of 8
+// MiB with room to spare; longer ones get a thread whose stack is in proportion.
+constexpr std::size_t longest_on_this_stack = 16U << 10;
+constexpr std::size_t stack_per_byte = 256;
+constexpr std::size_t stack_base = 1U << 20;
+
+constexpr std::size_t most_learnt = 4096;
+
+constexpr Verdict unparsed_verdict = unseen_verdict;
+
+Verdict parse_and_analyze(const std::string& sql, const ReadFunctions& read_functions) {
+  PgQueryParseResult result = pg_query_parse(sql.c_str());
+  struct Free {
+    void operator()(PgQueryParseResult* parsed) const { pg_query_free_parse_result(*parsed); }
+  };
+  std::unique_ptr<PgQueryParseResult, Free> guard(&result);
+  if (result.error != nullptr || result.parse_tree == nullptr) return unparsed_verdict;
+  std::optional<ParseTree> tree = ParseTree::read(result.parse_tree);
+  return tree ? analyze(*tree, read_functions) : unparsed_verdict;
+}
+
+struct Job {
+  const std::string& sql;
+  const ReadFunctions& read_functions;
+  Verdict verdict = unparsed_verdict;
+};
+
+// The same on a thread of its own, for its stack; the caller waits. The kernel gives pages as they are touched.
+Verdict parse_on_large_stack(const std::string& sql, const ReadFunctions& read_functions) {
+  Job job{.sql = sql, .read_functions = read_functions};
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return unparsed_verdict;
+  std::size_t size = (stack_base + stack_per_byte * sql.size() + 4095) / 4096 * 4096;
+  pthread_t thread{};
+  auto run = [](void* argument) -> void* {
+    auto& todo = *static_cast<Job*>(argument);
+    todo.verdict = parse_and_analyze(todo.sql, todo.read_functions);
+    return nullptr;
+  };
+  bool started =
+      pthread_attr_setstacksize(&attributes, size) == 0 && pthread_create(&thread, &attributes, run, &job) == 0;
+  pthread_attr_destroy(&attributes);
+  if (!started) return unparsed_verdict;
+  pthread_join(thread, nullptr);
+  return job.verdict;
+}
+
+}  // namespace
+
+Verdict classify(std::string_view sql, const ReadFunctions& read_functions) {
+  // libpg_query reads up to a NUL: what stands behind it would go unseen.
+  if (sql.find('\0') != std::string_view::npos) return unparsed_verdict;
+  std::string text{sql};
+  return text.size() <= longest_on_this_stack ? parse_and_analyze(text, read_functions)
+                                              : parse_on_large_stack(text, read_functions);
+}
+
+Classifier::Classifier(const Options& options)
+    : options_(options),
+      read_functions_(options.read_functions),
+      shaper_(options.longest_folded),
+      cache_(options.cache_bytes) {}
+
+const Verdict& Classifier::verdict(std::string_view sql) {
+  if (sql.size() > options_.longest_text) {
+    ++counts_.unparsed;
+    return uncached_ = unseen_verdict;
+  }
+  Shape shape = shaper_.shape(sql);
+  if (shape.hashed) {
+    if (const Verdict* known = cache_.find(shape.hash)) {
+      ++counts_.hits;
+      return *known;
+    }
+  }
+  ++counts_.misses;
+  Verdict judged = judge(sql, shape);
+  judged.hint = shape.hint;
+  if (has(judged.effects, Effect::unparsed)) ++counts_.unparsed;
+  if (shape.hashed) return cache_.insert(shape.hash, judged);
+  return uncached_ = judged;
+}
+
+Verdict Classifier::judge(std::string_view sql, const Shape& shape) {
+  switch (shape.kind) {
+    case ShapeKind::folded: return classify(shape.text, read_functions_);
+    case ShapeKind::odd:
+      // The parser reads plain strings in one way only; where the other way could end one elsewhere, it isn't asked.
+      if (shape.text.find("\\'") != std::string_view::npos) return unparsed_verdict;
+      return classify(shape.text, read_functions_);
+    case ShapeKind::ambiguous: break;
+    case ShapeKind::refused:
+    case ShapeKind::too_long: return unparsed_verdict;
+  }
+  // Both readings. Whichever the server takes, a reading in which a string has no end is refused as a whole before
+  // anything runs, so it counts for nothing.
+  std::optional<Verdict> united;
+  for (Strings strings : {Strings::standard_only, Strings::escaped}) {
+    Shape reading = shaper_.shape(sql, strings);
+    if (reading.kind == ShapeKind::refused) continue;
+    Verdict verdict = reading.kind == ShapeKind::folded ? classify(reading.text, read_functions_) : unparsed_verdict;
+    if (!united) {
+      united = verdict;
+    } else if (*united != verdict) {
+      // One string of statements after all: as many as the reading with more of them has.
+      std::uint16_t statements = std::max(united->statements, verdict.statements);
+      united = unite(*united, verdict);
+      united->statements = statements;
+    }
+  }
+  return united.value_or(unparsed_verdict);
+}
+
+void Classifier::learn_needs_primary(std::string_view sql) {
+  Verdict learnt = verdict(sql);
+  if (learnt.access == Access::write) return;
+  Shape shape = shaper_.shape(sql);
+  if (!shape.hashed) return;
+  learnt.access = Access::write;
+  cache_.insert(shape.hash, learnt);
+  if (learnt_.size() == most_learnt) {
+    // The oldest half is asked of a standby again, and learnt again if need be.
+    auto half = learnt_.begin() + most_learnt / 2;
+    for (auto hash = learnt_.begin(); hash != half; ++hash) cache_.erase(*hash);
+    learnt_.erase(learnt_.begin(), half);
+  }
+  learnt_.push_back(shape.hash);
+}
+
+void Classifier::forget_learnt() {
+  for (const ShapeHash& hash : learnt_) cache_.erase(hash);
+  learnt_.clear();
+}
+
+}  // namespace holdfast::protocol::sql

@@ -1,0 +1,70 @@
+// From a statement's text to its verdict: shape, cache, and PostgreSQL's own parser on a miss.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/sql/functions.hpp"
+#include "protocol/sql/shape.hpp"
+#include "protocol/sql/verdict.hpp"
+#include "protocol/sql/verdict_cache.hpp"
+
+namespace holdfast::protocol::sql {
+
+// The verdict of a text by libpg_query alone: no shape, no cache, no hint. Costs from 5 µs up; runs on a thread with a
+// larger stack when the text is so long that the parser's recursion could outgrow the caller's (see README).
+// A text that does not parse: Access::write and Effect::unparsed.
+[[nodiscard]] Verdict classify(std::string_view sql, const ReadFunctions& read_functions = {});
+
+// What to assume of a text that nobody has looked at.
+inline constexpr Verdict unseen_verdict{.access = Access::write, .effects = Effect::unparsed};
+
+// Answers for one worker. Owner: the worker; not thread-safe; lives as long as it. All its memory is bounded by its
+// options.
+class Classifier {
+ public:
+  struct Options {
+    std::size_t cache_bytes = 16U << 20;   // config: limits.statement_cache
+    std::size_t longest_text = 16U << 20;  // config: limits.statement_memory; longer: unseen_verdict, nothing read
+    std::size_t longest_folded =
+        128U << 10;  // bytes given to the parser, after literals are folded; longer: unseen_verdict
+    std::vector<std::string> read_functions;  // verdicts depend on it: one Classifier per distinct list
+  };
+  struct Counts {
+    std::uint64_t hits = 0;
+    std::uint64_t misses = 0;    // each cost a parse
+    std::uint64_t unparsed = 0;  // of the misses, and texts too long or without end
+  };
+
+  explicit Classifier(const Options& options);
+
+  // Valid until the next call on this object: copy it to keep it. A hit costs about 1 ns a byte plus some tens of ns
+  // and allocates nothing.
+  [[nodiscard]] const Verdict& verdict(std::string_view sql);
+
+  // A standby refused this text (25006, 0A000, 55000): its shape goes to the primary until forget_learnt(), or until it
+  // falls out of the cache. A hint in the text still stands.
+  void learn_needs_primary(std::string_view sql);
+  // After DDL, and after a while.
+  void forget_learnt();
+
+  [[nodiscard]] const Counts& counts() const { return counts_; }
+  [[nodiscard]] std::size_t cache_bytes() const { return cache_.bytes(); }
+  [[nodiscard]] std::size_t cached() const { return cache_.size(); }
+
+ private:
+  [[nodiscard]] Verdict judge(std::string_view sql, const Shape& shape);
+
+  Options options_;
+  ReadFunctions read_functions_;
+  Shaper shaper_;
+  VerdictCache cache_;
+  std::vector<ShapeHash> learnt_;  // bounded: the oldest half is forgotten when full
+  Verdict uncached_;
+  Counts counts_;
+};
+
+}  // namespace holdfast::protocol::sql

@@ -1,0 +1,15 @@
+// Which setting a statement takes back to its default.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace holdfast::protocol::sql {
+
+// "statement_timeout" for RESET statement_timeout and SET statement_timeout TO DEFAULT, "all" for RESET ALL and DISCARD
+// ALL; empty for anything else, several statements and SET LOCAL included. Names are folded to lower case unless
+// quoted. Looks at the words in front only: asked for each statement that changes settings, of clients that brought
+// some.
+[[nodiscard]] std::string reset_setting(std::string_view sql);
+
+}  // namespace holdfast::protocol::sql

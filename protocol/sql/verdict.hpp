@@ -1,0 +1,86 @@
+// What is known of a statement's text: where it may run and what it leaves behind. One verdict per shape.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace holdfast::protocol::sql {
+
+// Where a statement may run, ARCHITECTURE.md's first table of statements. The order matters: of several statements the
+// greatest counts.
+enum class Access : std::uint8_t {
+  nothing,  // empty text, only comments: any server
+  read,     // may run on a replica
+  write,    // primary only
+};
+
+// A statement that begins or ends a transaction block, by itself in its query string.
+enum class TransactionControl : std::uint8_t {
+  none,
+  begin,                // BEGIN, START TRANSACTION: read-write, or not said
+  begin_read_only,      // … READ ONLY, not SERIALIZABLE
+  commit,               // COMMIT, END
+  rollback,             // ROLLBACK, ABORT
+  savepoint,            // SAVEPOINT, RELEASE, ROLLBACK TO
+  prepare_transaction,  // 2PC: PREPARE TRANSACTION
+  other,                // SET TRANSACTION, SET LOCAL, SET CONSTRAINTS: within its transaction
+};
+
+// Session effects: bits. Each but those marked is a reason to pin the client to its server.
+enum class Effect : std::uint32_t {
+  none = 0,
+  set = 1U << 0,               // SET, RESET, set_config(…, false)
+  role = 1U << 1,              // SET ROLE, SET SESSION AUTHORIZATION
+  temp_object = 1U << 2,       // temporary tables, views, sequences
+  listen = 1U << 3,            // LISTEN
+  advisory_lock = 1U << 4,     // session-level advisory locks
+  sql_prepare = 1U << 5,       // PREPARE name AS
+  hold_cursor = 1U << 6,       // DECLARE … WITH HOLD
+  sequence = 1U << 7,          // currval, lastval: sequence state of this session
+  load = 1U << 8,              // LOAD: the server is closed afterwards
+  unknown_function = 1U << 9,  // a function, DO or CALL that may change the session: the server is audited or cleaned
+  discard = 1U << 10,  // (no pin by itself) something of the session may be gone: DISCARD, RESET ALL, DEALLOCATE ALL,
+                       // UNLISTEN, CLOSE, pg_advisory_unlock*: the command tag says what; a pin may end
+  sql_deallocate = 1U << 11,  // (no pin by itself) DEALLOCATE name, EXECUTE name: names of SQL and protocol are one
+  ddl = 1U << 12,             // (no pin) cached plans of others may break; verdicts learnt may be wrong now
+  role_question = 1U << 13,   // (no pin) asks which role the server has: goes to the primary
+  unparsed = 1U << 14,        // libpg_query could not parse it: primary, and it may do anything: pin
+  database_ddl = 1U << 15,    // (no pin) CREATE/DROP/ALTER DATABASE: idle connections may stand in its way
+  cursor = 1U << 16,          // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
+};
+constexpr Effect operator|(Effect a, Effect b) {
+  return static_cast<Effect>(static_cast<std::uint32_t>(a) | static_cast<std::uint32_t>(b));
+}
+constexpr Effect& operator|=(Effect& a, Effect b) {
+  return a = a | b;
+}
+constexpr bool has(Effect set, Effect bits) {
+  return (static_cast<std::uint32_t>(set) & static_cast<std::uint32_t>(bits)) != 0;
+}
+// The effects that pin.
+inline constexpr Effect pinning = Effect::set | Effect::role | Effect::temp_object | Effect::listen |
+                                  Effect::advisory_lock | Effect::sql_prepare | Effect::hold_cursor | Effect::sequence |
+                                  Effect::load | Effect::unknown_function | Effect::unparsed;
+
+// What the text says itself, in a comment /* holdfast: primary */ or /* holdfast: replica */. Both: primary.
+enum class Hint : std::uint8_t { none, primary, replica };
+
+struct Verdict {
+  Access access = Access::write;
+  TransactionControl control = TransactionControl::none;
+  Effect effects = Effect::none;
+  std::uint16_t statements = 1;       // in the string, split at semicolons; 0: nothing but blanks and comments
+  bool copy_from_client = false;      // COPY … FROM STDIN is among them
+  bool returns_after_commit = false;  // a multi-statement string with transaction control inside: status decides
+  bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
+  Hint hint = Hint::none;        // never changes the fields above: the router decides what wins
+  // May be sent a second time when a server died with no byte of the answer delivered: a proven read.
+  [[nodiscard]] bool repeatable() const { return access != Access::write && effects == Effect::none; }
+  friend bool operator==(const Verdict&, const Verdict&) = default;
+};
+
+// "set", "temp_object": the reason of a pin, as metrics and SHOW PINS name it. The lowest pinning bit counts; none:
+// empty.
+[[nodiscard]] std::string_view pin_reason(Effect effects);
+
+}  // namespace holdfast::protocol::sql

@@ -1,0 +1,263 @@
+#include "protocol/startup.hpp"
+
+#include <optional>
+#include <utility>
+
+#include "protocol/frontend.hpp"
+
+namespace holdfast::protocol {
+namespace {
+
+// The first byte of a TLS handshake record. A start-up packet can't begin with it: its length would be 369 million.
+constexpr std::byte tls_handshake{0x16};
+
+constexpr SqlState syntax_error{"42601"};
+constexpr SqlState undefined_object{"42704"};
+constexpr SqlState invalid_parameter_value{"22023"};
+
+StartupRefusal invalid_length() {
+  return {.error = {.state = sqlstate::protocol_violation, .message = "invalid length of startup packet"},
+          .tell = false};
+}
+StartupRefusal invalid_layout() {
+  return {.error = {.state = sqlstate::protocol_violation,
+                    .message = "invalid startup packet layout: expected terminator as last byte"}};
+}
+
+bool equal_ignoring_case(std::string_view a, std::string_view lower) {
+  if (a.size() != lower.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const char c = a[i] >= 'A' && a[i] <= 'Z' ? static_cast<char>(a[i] - 'A' + 'a') : a[i];
+    if (c != lower[i]) return false;
+  }
+  return true;
+}
+
+// PostgreSQL's idea of a boolean: any beginning of true, false, yes and no, two letters at least of on and off, 1, 0
+// (parse_bool_with_len, src/backend/utils/adt/bool.c).
+std::optional<bool> parse_bool(std::string_view text) {
+  const auto begins = [text](std::string_view word, std::size_t least) {
+    return text.size() >= least && text.size() <= word.size() && equal_ignoring_case(text, word.substr(0, text.size()));
+  };
+  if (begins("true", 1) || begins("yes", 1) || begins("on", 2) || text == "1") return true;
+  if (begins("false", 1) || begins("no", 1) || begins("off", 2) || text == "0") return false;
+  return std::nullopt;
+}
+
+std::optional<Replication> parse_replication(std::string_view value) {
+  if (value == "database") return Replication::database;
+  const auto on = parse_bool(value);
+  if (!on) return std::nullopt;
+  return *on ? Replication::physical : Replication::none;
+}
+
+// As isspace() in the C locale, which is what a server uses here.
+bool is_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+// pg_split_opts (src/backend/utils/init/postinit.c). A backslash at the very end escapes nothing and is dropped.
+std::vector<std::string> split_options(std::string_view text) {
+  std::vector<std::string> arguments;
+  std::size_t i = 0;
+  while (true) {
+    while (i < text.size() && is_space(text[i])) ++i;
+    if (i == text.size()) return arguments;
+    std::string argument;
+    bool escaped = false;
+    for (; i < text.size() && (escaped || !is_space(text[i])); ++i) {
+      if (!escaped && text[i] == '\\') {
+        escaped = true;
+      } else {
+        escaped = false;
+        argument.push_back(text[i]);
+      }
+    }
+    arguments.push_back(std::move(argument));
+  }
+}
+
+// "name=value" of a switch; `shown` is the switch as PostgreSQL's message quotes it.
+Result<StartupParameter> parse_assignment(std::string_view text, std::string_view shown) {
+  const auto equals = text.find('=');
+  if (equals == std::string_view::npos) {
+    return fail(syntax_error, std::string(shown).append(text).append(" requires a value"));
+  }
+  if (equals == 0) return fail(undefined_object, "unrecognized configuration parameter \"\"");
+  StartupParameter parameter{.name = std::string(text.substr(0, equals)),
+                             .value = std::string(text.substr(equals + 1))};
+  for (char& c : parameter.name) {
+    if (c == '-') c = '_';
+  }
+  return parameter;
+}
+
+}  // namespace
+
+Startup::Action Startup::next(Bytes received) {
+  switch (state_) {
+    case State::opening:
+      if (received.empty()) return {.wanted = 8};
+      if (received[0] == tls_handshake) {
+        if (tls_ == Tls::unavailable) {
+          return refuse({.error = {.state = sqlstate::protocol_violation, .message = "direct TLS is not available"},
+                         .tell = false});
+        }
+        state_ = State::handshake;
+        return {.kind = Action::Kind::direct_tls};
+      }
+      state_ = State::plaintext;
+      break;
+    case State::plaintext:
+    case State::encrypted: break;
+    case State::refused: return {.kind = Action::Kind::refuse};
+    case State::handshake:
+    case State::done:
+      // The caller's mistake; reading on could take ciphertext, or a second StartupMessage, for a first one.
+      return refuse(
+          {.error = {.state = sqlstate::protocol_violation, .message = "start-up packet where none belongs"}});
+  }
+  if (received.size() < 4) return {.wanted = 8};
+  const auto length = load_be<std::uint32_t>(received.data());
+  if (length < 8 || length > max_startup_body + 4) return refuse(invalid_length());
+  if (received.size() < length) return {.wanted = length};
+  const auto code = load_be<std::uint32_t>(received.data() + 4);
+  return packet(code, received.first(length).subspan(8), received.size() - length);
+}
+
+void Startup::tls_established() {
+  // Out of turn it must not make plaintext pass as encrypted.
+  if (state_ != State::handshake) return;
+  state_ = State::encrypted;
+  over_tls_ = true;
+}
+
+Startup::Action Startup::packet(std::uint32_t code, Bytes body, std::size_t behind) {
+  // Once settled, a request counts as a protocol version, and that one is unsupported: just what PostgreSQL says.
+  if (code == cancel_request_code) return cancel(body);
+  if (code == ssl_request_code && !ssl_settled_) return encryption_request(Request::ssl, body, behind);
+  if (code == gssenc_request_code && !gss_settled_) return encryption_request(Request::gss, body, behind);
+  return startup(code, body);
+}
+
+Startup::Action Startup::cancel(Bytes body) {
+  Reader reader(body);
+  cancel_.pid = reader.u32();
+  const Bytes secret = reader.rest();
+  if (!reader.ok() || secret.size() < min_secret_size || secret.size() > max_secret_size) {
+    return refuse(invalid_length());
+  }
+  cancel_.secret.assign(secret.begin(), secret.end());
+  state_ = State::done;
+  return {.kind = Action::Kind::cancel, .consumed = 8 + body.size()};
+}
+
+Startup::Action Startup::encryption_request(Request request, Bytes body, std::size_t behind) {
+  if (!body.empty()) return refuse(invalid_length());
+  if (behind > 0) {
+    // Whoever sent these, they came before the encryption they would be taken to be under (CVE-2021-23214).
+    const char* name = request == Request::ssl ? "SSL request" : "GSSAPI encryption request";
+    return refuse({.error = {.state = sqlstate::protocol_violation,
+                             .message = std::string("received unencrypted data after ") + name},
+                   .detail = "This could be either a client-software bug or evidence of an attempted "
+                             "man-in-the-middle attack."});
+  }
+  (request == Request::ssl ? ssl_settled_ : gss_settled_) = true;
+  if (request == Request::gss || tls_ == Tls::unavailable || over_tls_) {
+    return {.kind = Action::Kind::reject, .consumed = 8};
+  }
+  gss_settled_ = true;
+  state_ = State::handshake;
+  return {.kind = Action::Kind::accept_tls, .consumed = 8};
+}
+
+Startup::Action Startup::startup(std::uint32_t version, Bytes body) {
+  const std::uint32_t major = version >> 16;
+  const std::uint32_t minor = version & 0xffff;
+  if (major != 3) {
+    return refuse({.error = {.state = sqlstate::feature_not_supported,
+                             .message = "unsupported frontend protocol " + std::to_string(major) + "." +
+                                        std::to_string(minor) + ": server supports 3.0 to 3.0"}});
+  }
+  StartupMessage message{.minor = static_cast<std::uint16_t>(minor)};
+  std::string_view replication = "false";
+  Reader reader(body);
+  // A read beyond the end answers "", so this ends at the terminator or at the body's end.
+  for (auto name = reader.text(); !name.empty(); name = reader.text()) {
+    const auto value = reader.text();
+    if (name == "user") {
+      message.user = value;
+    } else if (name == "database") {
+      message.database = value;
+    } else if (name == "options") {
+      message.options = value;
+    } else if (name == "replication") {
+      replication = value;
+    } else if (name.starts_with("_pq_.")) {
+      message.unknown_options.emplace_back(name);
+    } else {
+      message.parameters.push_back({.name = std::string(name), .value = std::string(value)});
+    }
+  }
+  if (!reader.complete()) return refuse(invalid_layout());
+  const auto walsender = parse_replication(replication);
+  if (!walsender) {
+    return refuse(
+        {.error = {.state = invalid_parameter_value,
+                   .message = R"(invalid value for parameter "replication": ")" + std::string(replication) + "\""},
+         .hint = R"(Valid values are: "false", 0, "true", 1, "database".)"});
+  }
+  message.replication = *walsender;
+  if (message.user.empty()) {
+    return refuse({.error = {.state = sqlstate::invalid_authorization,
+                             .message = "no PostgreSQL user name specified in startup packet"}});
+  }
+  if (message.database.empty()) message.database = message.user;
+  message_ = std::move(message);
+  state_ = State::done;
+  return {.kind = Action::Kind::start, .consumed = 8 + body.size()};
+}
+
+Startup::Action Startup::refuse(StartupRefusal refusal) {
+  state_ = State::refused;
+  refusal_ = std::move(refusal);
+  return {.kind = Action::Kind::refuse};
+}
+
+std::string_view name_of(Startup::State state) {
+  switch (state) {
+    case Startup::State::opening: return "opening";
+    case Startup::State::plaintext: return "plaintext";
+    case Startup::State::handshake: return "handshake";
+    case Startup::State::encrypted: return "encrypted";
+    case Startup::State::done: return "done";
+    case Startup::State::refused: return "refused";
+  }
+  return "invalid";
+}
+
+Result<std::vector<StartupParameter>> parse_options(std::string_view options) {
+  const auto arguments = split_options(options);
+  std::vector<StartupParameter> parameters;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string_view argument = arguments[i];
+    // As getopt() reads them: the value of -c is the rest of the argument, or else the next one, whatever it looks
+    // like.
+    const bool separate = argument == "-c" && i + 1 < arguments.size();
+    const bool attached = argument.starts_with("-c") && argument.size() > 2;
+    const bool is_long = argument.starts_with("--") && argument.size() > 2;
+    if (argument == "--" && i + 1 == arguments.size()) break;  // ends the switches, and nothing follows
+    if (!separate && !attached && !is_long) {
+      // Behind "--" nothing is a switch: the first of what follows is the odd one.
+      return fail(syntax_error, "invalid command-line argument for server process: " +
+                                    (argument == "--" ? arguments[i + 1] : arguments[i]));
+    }
+    if (separate) ++i;
+    auto parameter = parse_assignment(separate ? arguments[i] : argument.substr(2), is_long ? "--" : "-c ");
+    if (!parameter) return std::unexpected(std::move(parameter.error()));
+    parameters.push_back(*std::move(parameter));
+  }
+  return parameters;
+}
+
+}  // namespace holdfast::protocol

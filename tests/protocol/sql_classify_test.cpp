@@ -1,0 +1,572 @@
+#include "protocol/sql/classify.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+using namespace holdfast::protocol::sql;
+
+namespace {
+
+// Both ways must agree: the parser on the text itself, and on its folded form by way of shape and cache.
+Verdict of(std::string_view sql) {
+  static Classifier classifier({});
+  Verdict cached = classifier.verdict(sql);
+  EXPECT_EQ(classifier.verdict(sql), cached) << sql;
+  Verdict parsed = classify(sql);
+  Verdict plain = cached;
+  plain.hint = Hint::none;
+  EXPECT_EQ(plain, parsed) << sql;
+  return cached;
+}
+void expect_read(std::string_view sql, Effect effects = Effect::none) {
+  Verdict verdict = of(sql);
+  EXPECT_EQ(verdict.access, Access::read) << sql;
+  EXPECT_EQ(verdict.effects, effects) << sql << " " << pin_reason(verdict.effects);
+}
+void expect_write(std::string_view sql, Effect effects = Effect::none) {
+  Verdict verdict = of(sql);
+  EXPECT_EQ(verdict.access, Access::write) << sql;
+  EXPECT_EQ(verdict.effects, effects) << sql << " " << pin_reason(verdict.effects);
+}
+TransactionControl control(std::string_view sql) {
+  return of(sql).control;
+}
+
+}  // namespace
+
+// --- where statements go: ARCHITECTURE.md's first table of statements, row by row ---
+
+TEST(Classify, sends_reads_to_replicas) {
+  for (std::string_view sql :
+       {"select 1", "SELECT * FROM t", "values (1),(2)", "table t", "(select 1)", "((select 1) union (select 2))",
+        "select 1 union all select 2 except select 3", "with a as (select 1), b as (select 2) select * from a, b",
+        "with recursive r as (select 1 union all select n+1 from r) select * from r", "/* x */ -- y\n select 1;",
+        "select count(*), sum(a), lower(b), now(), random(), coalesce(a, b), extract(year from c), a::text, cast('1' "
+        "as int4),"
+        " 'pg_class'::regclass, int4('1'), current_user, array_agg(x order by y) filter (where z), row_number() over w"
+        " from t left join u using (id) where a like '%x' and b = any($1) group by 1 having count(*) > 1 window w as "
+        "(order by"
+        " 1) order by 1 limit 5 offset 2",
+        "select * from generate_series(1, 3) g, lateral (select 1) x, unnest(array[1]) with ordinality",
+        "select pg_catalog.lower('x'), PG_CATALOG.Count(*) from pg_class", "select * from information_schema.tables",
+        "select pg_sleep(1), gen_random_uuid(), pg_relation_size('t'), pg_get_viewdef('v')",
+        "select a operator(pg_catalog.+) b from t", "select * from t tablesample system (1)",
+        "select xmlelement(name a), json_build_object('a', 1)"}) {
+    expect_read(sql);
+    EXPECT_TRUE(of(sql).repeatable()) << sql;
+  }
+}
+
+TEST(Classify, sends_row_locks_to_the_primary) {
+  for (std::string_view lock : {"update", "no key update", "share", "key share", "update of t skip locked"}) {
+    std::string locked = "select * from t for " + std::string(lock);
+    expect_write(locked);
+    expect_write("select * from (" + locked + ") x");
+    expect_write("with a as (select 1), b as (" + locked + ") select * from a");
+    expect_write("select 1 where exists (" + locked + ")");
+    expect_write("(" + locked + ")");
+    expect_write("declare c cursor for " + locked, Effect::cursor);
+  }
+}
+
+TEST(Classify, sends_into_to_the_primary) {
+  expect_write("select 1 into t", Effect::ddl);
+  expect_write("select a, b into table t from u where c = 1", Effect::ddl);
+  expect_write("create table t as select 1", Effect::ddl);
+  expect_write("create table t as execute p(1)", Effect::ddl);
+  expect_write("create materialized view v as select 1", Effect::ddl);
+  expect_write("refresh materialized view v");
+}
+
+TEST(Classify, sends_dml_in_ctes_to_the_primary) {
+  expect_write("with a as (insert into t values (1) returning *) select * from a");
+  expect_write("with a as (select 1), b as (select 2), c as (delete from t returning *) select * from a");
+  expect_write("with a as (update t set x = 1) select 1");
+  expect_write("explain analyze with a as (select 1), b as (update t set x = 1) select 1");
+  expect_write("with a as (select 1) merge into t using a on true when matched then delete");
+}
+
+TEST(Classify, sends_writes_to_the_primary) {
+  for (std::string_view sql :
+       {"insert into t values (1) returning *", "insert into t select * from u", "update t set a = 1 returning a",
+        "delete from t returning *", "merge into t using u on t.a = u.a when matched then do nothing", "truncate t",
+        "insert into t values (1) on conflict (a) do update set b = 2"}) {
+    expect_write(sql);
+    EXPECT_FALSE(of(sql).repeatable());
+  }
+  for (std::string_view sql :
+       {"create table t (a int)", "create index concurrently i on t (lower(a))", "alter table t add b int",
+        "drop table t", "create view v as select 1", "create function f() returns int language sql as 'select 1'",
+        "grant select on t to u", "comment on table t is 'x'", "create extension x", "create role r",
+        "alter role r set work_mem = '1MB'", "create type y as enum ('a')", "create schema s create table t (a int)",
+        "import foreign schema s from server x into y", "security label on table t is 'x'", "drop owned by r",
+        "create publication p for all tables"}) {
+    expect_write(sql, Effect::ddl);
+  }
+}
+
+TEST(Classify, sends_do_and_call_to_the_primary) {
+  expect_write("do $$ begin perform 1; end $$", Effect::unknown_function);
+  expect_write("call p(1)", Effect::unknown_function);
+  expect_write("call s.p()", Effect::unknown_function);
+}
+
+TEST(Classify, sends_explain_analyze_where_its_statement_goes) {
+  expect_read("explain select * from t");
+  expect_read("explain (verbose, costs off) insert into t values (1)");
+  expect_read("explain update t set a = 1");
+  expect_read("explain select * from t for update");
+  expect_read("explain create table x as select 1");
+  expect_read("explain (analyze false) delete from t");
+  expect_read("explain (analyze off, verbose) delete from t");
+  expect_read("explain analyze select 1");
+  expect_read("explain (analyze, buffers) select 1");
+  expect_write("explain analyze delete from t");
+  expect_write("explain (analyze) delete from t");
+  expect_write("explain (analyze true) delete from t");
+  expect_write("explain (analyze on) delete from t");
+  expect_write("explain (analyze 1) delete from t");
+  expect_write("explain (analyze false, analyze true) delete from t");
+  expect_write("explain (verbose, analyze) select * from t for share");
+  expect_write("explain analyze create table x as select 1", Effect::ddl);
+  expect_write("explain execute p(1)", Effect::sql_deallocate);
+  expect_write("explain select my_function(1)", Effect::unknown_function);
+}
+
+TEST(Classify, takes_a_quoted_false_for_true_in_explain) {
+  // Strings are no part of the shape, so one must not decide.
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict("explain (analyze 'false') delete from t").access, Access::write);
+  EXPECT_EQ(classifier.verdict("explain (analyze 'true') delete from t").access, Access::write);
+  EXPECT_EQ(classifier.verdict("explain (analyze 0) delete from t").access, Access::write);
+}
+
+TEST(Classify, sends_copy_by_direction_and_target) {
+  expect_read("copy t to stdout");
+  expect_read("copy t (a, b) to stdout with (format csv)");
+  expect_read("copy (select * from t) to stdout");
+  expect_write("copy t to '/tmp/x'");
+  expect_write("copy t to program 'cat'");
+  expect_write("copy (select 1) to ''");
+  expect_write("copy (delete from t returning *) to stdout");
+  expect_write("copy (select * from t for update) to stdout");
+  expect_write("copy (select nextval('s')) to stdout");
+  expect_write("copy t from stdin");
+  expect_write("copy t from '/tmp/x'");
+  expect_write("copy t from program 'cat'");
+  EXPECT_TRUE(of("copy t from stdin").copy_from_client);
+  EXPECT_TRUE(of("select 1; copy t from stdin with (format binary)").copy_from_client);
+  EXPECT_FALSE(of("copy t from '/tmp/x'").copy_from_client);
+  EXPECT_FALSE(of("copy t from program 'cat'").copy_from_client);
+  EXPECT_FALSE(of("copy t to stdout").copy_from_client);
+}
+
+TEST(Classify, sends_functions_that_write_to_the_primary) {
+  for (std::string_view call : {"nextval('s')",
+                                "setval('s', 1)",
+                                "pg_advisory_xact_lock(1)",
+                                "pg_try_advisory_xact_lock(1)",
+                                "pg_notify('a', 'b')",
+                                "lo_create(0)",
+                                "lo_unlink(1)",
+                                "lo_open(1, 2)",
+                                "txid_current()",
+                                "pg_current_xact_id()",
+                                "pg_export_snapshot()",
+                                "pg_switch_wal()",
+                                "pg_terminate_backend(1)",
+                                "pg_cancel_backend(1)",
+                                "pg_promote()",
+                                "pg_stat_reset()",
+                                "pg_walfile_name('0/0')",
+                                "pg_logical_emit_message(false, 'a', 'b')",
+                                "pg_backend_pid()",
+                                "version()",
+                                "pg_read_file('x')",
+                                "pg_ls_waldir()"}) {
+    expect_write("select " + std::string(call));
+    expect_write("select * from pg_catalog." + std::string(call));
+    expect_write("select 1 from t where exists (select 1 order by " + std::string(call) + ")");
+    EXPECT_FALSE(of("select " + std::string(call)).repeatable());
+  }
+  expect_write("SELECT PG_CATALOG.NextVal('s')");
+  expect_write("select \"nextval\"('s')");
+  expect_write("values (1, nextval('s'))");
+}
+
+TEST(Classify, sends_unknown_functions_to_the_primary) {
+  for (std::string_view sql :
+       {"select f(1)", "select s.f(1)", "select s.lower('x')", "select * from f(1)", "select dblink_exec('x', 'y')",
+        "select pg_catalog.no_such(1)", "select \"NextVal\"('s')", "select uuid('x', 'y')", "select s.int4('1')",
+        "select a operator(s.+) b", "select * from t where a operator(s.=) any (array[1])",
+        "select * from t order by a using operator(s.<)", "select 1 in (select 2) , f(1)",
+        "select a operator(s.=) all (select 1)", "select query_to_xml('delete from t', true, true, '')",
+        "select ts_stat('select x()')", "select * from t limit f()", "insert into t values (f())"}) {
+    expect_write(sql, Effect::unknown_function);
+  }
+}
+
+TEST(Classify, lets_listed_functions_read) {
+  Classifier classifier({.read_functions = {"f", "s.g", "\"S\".\"H\"", "I"}});
+  auto access = [&](std::string_view sql) { return classifier.verdict(sql).access; };
+  EXPECT_EQ(access("select f(1), F(2), x.f(3)"), Access::read);
+  EXPECT_EQ(access("select s.g(1), S.G(2)"), Access::read);
+  EXPECT_EQ(access("select g(1)"), Access::write);
+  EXPECT_EQ(access("select t.g(1)"), Access::write);
+  EXPECT_EQ(access("select \"S\".\"H\"(1)"), Access::read);
+  EXPECT_EQ(access("select s.h(1)"), Access::write);
+  EXPECT_EQ(access("select i(1)"), Access::read);
+  EXPECT_EQ(access("select f(other(1))"), Access::write);
+  EXPECT_EQ(classifier.verdict("select f(1)").effects, Effect::none);
+}
+
+TEST(Classify, keeps_questions_about_the_role_on_the_primary) {
+  for (std::string_view sql :
+       {"select pg_is_in_recovery()", "select pg_catalog.PG_Is_In_Recovery()", "select pg_last_wal_replay_lsn()",
+        "select inet_server_addr()", "select * from pg_stat_activity", "select * from pg_catalog.pg_stat_replication",
+        "select 1 from pg_locks", "select setting from pg_settings where name = 'x'", "show transaction_read_only",
+        "show all", "select current_setting('in_hot_standby')", "select pg_current_wal_lsn()",
+        "select * from pg_stat_statements", "with x as (select * from pg_replication_slots) select 1",
+        "copy pg_stat_activity to stdout"}) {
+    expect_write(sql, Effect::role_question);
+  }
+  expect_read("select * from pg_stats");
+}
+
+TEST(Classify, reads_begin) {
+  EXPECT_EQ(control("begin"), TransactionControl::begin);
+  EXPECT_EQ(control("start transaction"), TransactionControl::begin);
+  EXPECT_EQ(control("begin read write"), TransactionControl::begin);
+  EXPECT_EQ(control("begin isolation level serializable, read only"), TransactionControl::begin);
+  EXPECT_EQ(control("begin read only, isolation level serializable, deferrable"), TransactionControl::begin);
+  EXPECT_EQ(control("begin read only read write"), TransactionControl::begin);
+  EXPECT_EQ(control("begin read only"), TransactionControl::begin_read_only);
+  EXPECT_EQ(control("START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+            TransactionControl::begin_read_only);
+  expect_write("begin");
+  expect_read("begin read only");
+}
+
+TEST(Classify, reads_the_end_of_transactions) {
+  for (std::string_view sql : {"commit", "end", "commit and chain", "end work"}) {
+    EXPECT_EQ(control(sql), TransactionControl::commit);
+    EXPECT_EQ(of(sql).access, Access::nothing);
+  }
+  for (std::string_view sql : {"rollback", "abort", "rollback and no chain"})
+    EXPECT_EQ(control(sql), TransactionControl::rollback);
+  for (std::string_view sql : {"savepoint a", "release a", "rollback to savepoint a"})
+    EXPECT_EQ(control(sql), TransactionControl::savepoint);
+}
+
+TEST(Classify, sends_two_phase_commit_to_the_primary) {
+  expect_write("prepare transaction 'x'");
+  EXPECT_EQ(control("prepare transaction 'x'"), TransactionControl::prepare_transaction);
+  expect_write("commit prepared 'x'");
+  expect_write("rollback prepared 'x'");
+  EXPECT_EQ(control("commit prepared 'x'"), TransactionControl::none);
+}
+
+TEST(Classify, reads_settings_of_the_transaction) {
+  for (std::string_view sql :
+       {"set transaction read only", "set local work_mem = '1MB'", "set constraints all deferred", "set local role x",
+        "set transaction isolation level repeatable read"}) {
+    expect_read(sql);
+    EXPECT_EQ(control(sql), TransactionControl::other) << sql;
+  }
+  EXPECT_TRUE(of("set transaction read only").makes_read_only);
+  EXPECT_TRUE(of("set transaction isolation level repeatable read, read only").makes_read_only);
+  for (std::string_view sql : {"set transaction read write", "set transaction isolation level serializable",
+                               "set transaction isolation level serializable read only", "set transaction snapshot 'x'",
+                               "set local transaction_read_only = off"}) {
+    expect_write(sql);
+    EXPECT_EQ(control(sql), TransactionControl::other) << sql;
+    EXPECT_FALSE(of(sql).makes_read_only) << sql;
+  }
+  EXPECT_FALSE(of("set local work_mem = '1MB'").makes_read_only);
+}
+
+TEST(Classify, counts_every_statement_of_a_string) {
+  EXPECT_EQ(of("select 1; select 2;; select 3;").statements, 3);
+  expect_read("select 1; select 2");
+  expect_write("select 1; delete from t; select 2");
+  expect_write("select 1; set a = 1; listen x", Effect::set | Effect::listen);
+  EXPECT_FALSE(of("select 1; select 2").returns_after_commit);
+  for (std::string_view sql : {"begin; select 1; commit", "select 1; commit; select 2",
+                               "begin; insert into t values (1)", "rollback; begin"}) {
+    EXPECT_TRUE(of(sql).returns_after_commit) << sql;
+    EXPECT_EQ(control(sql), TransactionControl::none) << sql;
+  }
+  expect_write("begin; select 1; commit");
+  expect_read("begin read only; select 1; commit");
+  EXPECT_FALSE(of("begin;").returns_after_commit);
+  EXPECT_EQ(control("begin;"), TransactionControl::begin);
+  EXPECT_FALSE(of("set transaction read only; select 1").makes_read_only);
+}
+
+TEST(Classify, takes_empty_text_for_nothing) {
+  for (std::string_view sql : {"", " ", ";", ";;", "-- x", "/* x */ ;"}) {
+    EXPECT_EQ(of(sql).access, Access::nothing) << sql;
+    EXPECT_EQ(of(sql).statements, 0) << sql;
+    EXPECT_EQ(of(sql).effects, Effect::none) << sql;
+  }
+}
+
+TEST(Classify, sends_maintenance_to_the_primary) {
+  for (std::string_view sql :
+       {"lock table t in share mode", "notify a, 'b'", "vacuum", "vacuum (full, analyze) t", "analyze t",
+        "reindex table t", "cluster t using i", "checkpoint", "alter system set a = 1"})
+    expect_write(sql);
+}
+
+TEST(Classify, sends_what_does_not_parse_to_the_primary) {
+  for (std::string_view sql :
+       {"selec 1", "select * frm t", "select 1 where", "begin; selec 1", "select 'a", "select 1a"}) {
+    Verdict verdict = of(sql);
+    EXPECT_EQ(verdict, unseen_verdict) << sql;
+    EXPECT_FALSE(verdict.repeatable());
+  }
+  EXPECT_EQ(classify(std::string_view("select 1\0; drop table t", 23)), unseen_verdict);
+}
+
+// --- what they leave behind: its second table ---
+
+TEST(Effects, of_set_and_reset) {
+  for (std::string_view sql :
+       {"set work_mem = '1MB'", "set session app.tenant to 'x'", "set time zone 'UTC'", "set names 'utf8'",
+        "reset work_mem", "set search_path = a, b", "set x to default",
+        "set session characteristics as transaction read only", "set schema 'x'", "set seed to 0.5"})
+    expect_read(sql, Effect::set);
+  expect_write("set session characteristics as transaction isolation level serializable", Effect::set);
+  expect_write("set transaction_read_only = off", Effect::set);
+  expect_write("set \"Transaction_Isolation\" = 'serializable'", Effect::set);
+  expect_read("reset all", Effect::discard);
+}
+
+TEST(Effects, of_set_role) {
+  for (std::string_view sql :
+       {"set role x", "set role none", "set role 'x'", "reset role", "set \"ROLE\" = 'x'",
+        "set session authorization x", "set session authorization default", "reset session authorization"})
+    expect_read(sql, Effect::role);
+}
+
+TEST(Effects, of_set_config) {
+  expect_write("select set_config('a', 'b', false)", Effect::set);
+  expect_write("select pg_catalog.Set_Config($1, $2, $3)", Effect::set);
+  expect_write("select set_config('a', 'b', x) from t", Effect::set);
+  expect_write("select set_config('a', 'b', not true)", Effect::set);
+  expect_write("select set_config('a', is_local => true, new_value => 'b')", Effect::set);
+  expect_write("select set_config('a', 'b', 'true')", Effect::set);
+  expect_write("select set_config('a', 'b', true), set_config('a', 'b', false)", Effect::set);
+  expect_read("select set_config('a', 'b', true)");
+  expect_write("select s.set_config('a', 'b', true)", Effect::unknown_function);
+  expect_write("select setseed(0.5)", Effect::set);
+}
+
+TEST(Effects, of_discard) {
+  for (std::string_view sql :
+       {"discard all", "discard temp", "discard plans", "deallocate all", "unlisten *", "unlisten a"})
+    expect_read(sql, Effect::discard);
+  expect_write("select pg_advisory_unlock_all()", Effect::discard);
+  expect_write("select pg_advisory_unlock(1)", Effect::discard);
+}
+
+TEST(Effects, of_sql_prepare) {
+  expect_write("prepare p as select 1", Effect::sql_prepare);
+  expect_write("prepare p (int) as insert into t values ($1)", Effect::sql_prepare);
+  expect_write("prepare p as select set_config('a', 'b', false)", Effect::sql_prepare | Effect::set);
+  expect_write("execute p", Effect::sql_deallocate);
+  expect_write("execute p(f(1))", Effect::sql_deallocate | Effect::unknown_function);
+  expect_read("deallocate p", Effect::sql_deallocate);
+  expect_read("deallocate prepare p", Effect::sql_deallocate);
+}
+
+TEST(Effects, of_temporary_objects) {
+  for (std::string_view sql :
+       {"create temp table t (a int)", "create temporary table if not exists t (a int) on commit delete rows",
+        "create local temp table t as select 1", "create temp view v as select 1", "create temp sequence s",
+        "create table pg_temp.t (a int)", "drop table pg_temp.t",
+        "create function pg_temp.f() returns int language sql as 'select 1'", "create type pg_temp.t as (a int)",
+        "select 1 into temp t", "alter table pg_temp.t add a int", "create recursive view pg_temp.v (a) as select 1"})
+    expect_write(sql, Effect::temp_object | Effect::ddl);
+  expect_write("select * from pg_temp.t", Effect::temp_object);
+  expect_write("insert into pg_temp_3.t values (1)", Effect::temp_object);
+  expect_write("select pg_temp.f()", Effect::unknown_function);
+}
+
+TEST(Effects, of_temporary_tables_dropped_on_commit_are_none) {
+  expect_write("create temp table t (a int) on commit drop", Effect::ddl);
+  expect_write("create temp table t on commit drop as select 1", Effect::ddl);
+  expect_write("create temp table t (a int) on commit drop; create temp table u (a int)",
+               Effect::ddl | Effect::temp_object);
+}
+
+TEST(Effects, of_advisory_locks) {
+  for (std::string_view call : {"pg_advisory_lock(1)", "pg_advisory_lock_shared(1, 2)", "pg_try_advisory_lock(1)",
+                                "pg_try_advisory_lock_shared(1)"})
+    expect_write("select " + std::string(call) + " from t", Effect::advisory_lock);
+}
+
+TEST(Effects, of_cursors) {
+  expect_read("declare c cursor for select 1", Effect::cursor);
+  expect_read("declare c scroll cursor without hold for select 1", Effect::cursor);
+  expect_write("declare c cursor with hold for select 1", Effect::cursor | Effect::hold_cursor);
+  expect_write("declare c binary insensitive scroll cursor with hold for select 1",
+               Effect::cursor | Effect::hold_cursor);
+  expect_read("fetch 10 from c", Effect::cursor);
+  expect_read("move all in c", Effect::cursor);
+  expect_read("close c", Effect::cursor | Effect::discard);
+  expect_read("close all", Effect::cursor | Effect::discard);
+  EXPECT_FALSE(of("fetch c").repeatable());
+}
+
+TEST(Effects, of_listen_load_and_sequences) {
+  expect_write("listen a", Effect::listen);
+  expect_write("load 'x'", Effect::load);
+  expect_write("select currval('s')", Effect::sequence);
+  expect_write("select lastval()", Effect::sequence);
+  expect_write("insert into t values (currval('s'))", Effect::sequence);
+  expect_write("select pg_replication_origin_session_setup('x')", Effect::load);
+}
+
+TEST(Effects, of_database_ddl) {
+  for (std::string_view sql :
+       {"create database d", "drop database d", "alter database d set a = 1", "alter database d rename to e",
+        "alter database d owner to x", "alter database d connection limit 1"})
+    expect_write(sql, Effect::ddl | Effect::database_ddl);
+}
+
+TEST(Effects, of_definitions_leave_out_what_runs_later) {
+  expect_write("create view v as select f(1), set_config('a', 'b', false)", Effect::ddl);
+  expect_write("create rule r as on insert to t do also notify x", Effect::ddl);
+  expect_write("create table t as select f(1)", Effect::ddl | Effect::unknown_function);
+  expect_write("create index i on t (f(a))", Effect::ddl | Effect::unknown_function);
+}
+
+TEST(Effects, name_the_lowest_pin) {
+  EXPECT_EQ(pin_reason(Effect::none), "");
+  EXPECT_EQ(pin_reason(Effect::ddl | Effect::discard), "");
+  EXPECT_EQ(pin_reason(Effect::unparsed | Effect::set), "set");
+  EXPECT_EQ(pin_reason(Effect::unparsed), "unparsed");
+  for (unsigned bit = 0; bit < 32; ++bit) {
+    auto effect = static_cast<Effect>(1U << bit);
+    EXPECT_EQ(pin_reason(effect).empty(), !has(pinning, effect)) << bit;
+  }
+}
+
+// --- the classifier ---
+
+TEST(Classifier, parses_once_per_shape) {
+  Classifier classifier({});
+  for (int i = 0; i < 100; ++i) {
+    (void)classifier.verdict("select * from t where id = " + std::to_string(i) + " and n in (" +
+                             std::string(i + 3, '1') + ",2,3)");
+  }
+  EXPECT_EQ(classifier.counts().misses, 1U);
+  EXPECT_EQ(classifier.counts().hits, 99U);
+}
+
+TEST(Classifier, keeps_hints_apart) {
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict("select 1").hint, Hint::none);
+  EXPECT_EQ(classifier.verdict("/* holdfast: primary */ select 1").hint, Hint::primary);
+  EXPECT_EQ(classifier.verdict("/* holdfast: replica */ delete from t").hint, Hint::replica);
+  // A hint changes what the router does, not what is true.
+  EXPECT_EQ(classifier.verdict("/* holdfast: replica */ delete from t").access, Access::write);
+  EXPECT_EQ(classifier.verdict("/* holdfast: primary */ select 1").access, Access::read);
+}
+
+TEST(Classifier, takes_the_more_cautious_of_two_readings) {
+  Classifier classifier({});
+  // standard_conforming_strings on: two strings. Off: a string, a call of set_config, a comment.
+  const Verdict on = classifier.verdict("select 'a\\', ', set_config($$a$$, $$b$$, false) --'");
+  EXPECT_EQ(on.access, Access::write);
+  EXPECT_TRUE(has(on.effects, Effect::set));
+  // On: a string, a call of set_config, a comment. Off: one string.
+  const Verdict off = classifier.verdict("select 'a\\', set_config('x', $$y$$, false) --'");
+  EXPECT_EQ(off.access, Access::write);
+  EXPECT_TRUE(has(off.effects, Effect::set));
+  // Only one reading has an end.
+  EXPECT_EQ(classifier.verdict("select 'C:\\'").access, Access::read);
+  EXPECT_EQ(classifier.verdict("select 'it\\'s'").access, Access::read);
+  EXPECT_EQ(classifier.verdict("select 'it\\'s'").effects, Effect::none);
+  EXPECT_EQ(classifier.verdict("insert into t values ('C:\\'), ('D:\\')").effects, Effect::none);
+  // Cached like any other.
+  auto misses = classifier.counts().misses;
+  (void)classifier.verdict("select 'C:\\'");
+  EXPECT_EQ(classifier.counts().misses, misses);
+}
+
+TEST(Classifier, does_not_trust_the_parser_with_odd_texts_that_read_two_ways) {
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict("select U&\"\\0061\" from t").access, Access::read);
+  EXPECT_EQ(classifier.verdict("select U&\"\\0061\", 'a\\', f(1) --'"), unseen_verdict);
+}
+
+TEST(Classifier, sees_through_unicode_escapes_in_names) {
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict("select U&\"\\006Eextval\"('s')").access, Access::write);
+  EXPECT_EQ(classifier.verdict("select U&\"d!0061te\" uescape '!' from t").access, Access::read);
+}
+
+TEST(Classifier, judges_a_huge_insert_by_its_shape) {
+  Classifier classifier({});
+  std::string sql = "insert into t(a,b,c) values (1, 'x', null)";
+  while (sql.size() < 10U << 20) sql += ", (12345, 'some text that goes on', NULL)";
+  Verdict verdict = classifier.verdict(sql);
+  EXPECT_EQ(verdict.access, Access::write);
+  EXPECT_EQ(verdict.effects, Effect::none);
+  EXPECT_EQ(classifier.verdict("insert into t(a,b,c) values (1, 'x', null)"), verdict);
+  EXPECT_EQ(classifier.counts().misses, 1U);
+}
+
+TEST(Classifier, judges_a_huge_text_of_two_readings_without_caching_it) {
+  Classifier classifier({});
+  std::string sql = "insert into t values ('C:\\')";
+  while (sql.size() < 1U << 20) sql += ", ('some text that goes on')";
+  EXPECT_EQ(classifier.verdict(sql).effects, Effect::none);
+  EXPECT_EQ(classifier.verdict(sql).access, Access::write);
+  EXPECT_EQ(classifier.cached(), 0U);
+}
+
+TEST(Classifier, gives_up_on_texts_over_its_limits) {
+  Classifier classifier({.longest_text = 1000, .longest_folded = 100});
+  EXPECT_EQ(classifier.verdict("select '" + std::string(2000, 'x') + "'"), unseen_verdict);
+  EXPECT_EQ(classifier.verdict("select '" + std::string(500, 'x') + "'").access, Access::read);
+  EXPECT_EQ(classifier.verdict("select " + std::string(500, 'x')), unseen_verdict);
+  EXPECT_EQ(classifier.cached(), 1U);
+  EXPECT_EQ(classifier.counts().unparsed, 2U);
+}
+
+TEST(Classifier, survives_texts_as_deep_as_its_limit) {
+  Classifier classifier({});
+  std::string sums = "select a";
+  while (sums.size() < (128U << 10) - 2) sums += "+a";
+  EXPECT_EQ(classifier.verdict(sums).access, Access::read);
+  std::string casts = "select a";
+  while (casts.size() < (128U << 10) - 5) casts += "::b";
+  EXPECT_EQ(classifier.verdict(casts).access, Access::read);
+  std::string unions = "select f()";
+  while (unions.size() < (128U << 10) - 20) unions += " union select a";
+  EXPECT_EQ(classifier.verdict(unions).effects, Effect::unknown_function);
+  // Beyond what its grammar stacks: an error, as PostgreSQL answers.
+  EXPECT_EQ(classifier.verdict("select " + std::string(60000, '(') + "1" + std::string(60000, ')')), unseen_verdict);
+}
+
+TEST(Classifier, stays_within_its_bytes) {
+  constexpr std::size_t limit = 64U << 10;
+  Classifier classifier({.cache_bytes = limit});
+  for (int i = 0; i < 3000; ++i) (void)classifier.verdict("select c" + std::to_string(i));
+  EXPECT_LE(classifier.cache_bytes(), limit);
+  EXPECT_EQ(classifier.counts().misses, 3000U);
+}
+
+TEST(Classifier, learns_and_forgets) {
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict("select * from locking_view where a = 1").access, Access::read);
+  classifier.learn_needs_primary("select * from locking_view where a = 2");
+  EXPECT_EQ(classifier.verdict("select * from locking_view where a = 3").access, Access::write);
+  EXPECT_EQ(classifier.verdict("select * from other where a = 3").access, Access::read);
+  classifier.forget_learnt();
+  EXPECT_EQ(classifier.verdict("select * from locking_view where a = 4").access, Access::read);
+}
