@@ -1,0 +1,51 @@
+// The addresses of one member. A numeric host or a socket's directory stands for itself; a name is looked up without
+// blocking, again every half minute and whenever connecting fails. The last good answer is kept while DNS fails.
+// Thread: control. Lifetime: held by shared_ptr, because a lookup that hangs in the system's resolver outlives its
+// asker.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "health/freshness.hpp"
+
+namespace holdfast::health {
+
+class AddressBook : public std::enable_shared_from_this<AddressBook> {
+ public:
+  // `changed` is called after every lookup that ended, from the io_context.
+  AddressBook(boost::asio::io_context& context, std::string host, std::function<void()> changed);
+
+  // The address to use; empty: none known yet.
+  [[nodiscard]] const std::string& current() const;
+  [[nodiscard]] bool contains(const std::string& address) const;
+  [[nodiscard]] bool looking() const { return looking_; }
+  [[nodiscard]] const std::string& error() const { return error_; }  // of the last lookup; empty: fine
+
+  void refresh_if_old(TimePoint now);
+  // Looks up unless that was done within the last second.
+  void refresh(TimePoint now);
+  // Connecting to current() failed: the next address, and a new lookup.
+  void failed(TimePoint now);
+
+ private:
+  void took(const boost::system::error_code& error, const boost::asio::ip::tcp::resolver::results_type& results);
+
+  boost::asio::ip::tcp::resolver resolver_;
+  std::string host_;
+  std::function<void()> changed_;
+  std::vector<std::string> addresses_;
+  std::size_t index_ = 0;
+  std::string error_;
+  bool literal_ = false;
+  bool looking_ = false;
+  bool looked_ = false;
+  TimePoint last_lookup_{};
+};
+
+}  // namespace holdfast::health

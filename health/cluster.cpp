@@ -1,0 +1,337 @@
+#include "health/cluster.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "health/sampler.hpp"
+
+namespace holdfast::health {
+
+namespace {
+
+std::string timeline_text(std::uint32_t timeline) {
+  return "timeline " + std::to_string(timeline);
+}
+
+// Do two full observations say the same about who this is? A standby's position and timeline may move on.
+bool agree(const Observation& a, const Observation& b) {
+  if (a.in_recovery != b.in_recovery || a.system_identifier != b.system_identifier) return false;
+  return a.in_recovery || (a.timeline == b.timeline && a.started == b.started);
+}
+
+}  // namespace
+
+const char* name_of(Role role) {
+  switch (role) {
+    case Role::none: return "none";
+    case Role::primary: return "primary";
+    case Role::replica: return "replica";
+    case Role::candidate: return "candidate";
+    case Role::fenced: return "fenced";
+    case Role::quarantined: return "quarantined";
+  }
+  return "?";
+}
+
+Cluster::Cluster(const std::vector<std::string>& names, std::uint64_t system_identifier)
+    : system_identifier_(system_identifier), why_("no member has been looked at yet") {
+  for (const std::string& name : names) added(name);
+}
+
+void Cluster::observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now) {
+  Facts& facts = members_[member];
+  if (facts.started != 0 && facts.started != observation.started) {
+    ++facts.view.generation;  // every connection to the postmaster before is gone
+    facts.highest_timeline = 0;
+  }
+  facts.started = observation.started;
+  facts.agreeing = facts.last && agree(*facts.last, observation) ? facts.agreeing + 1 : 1;
+  facts.last = observation;
+  if (observation.in_recovery) {
+    facts.highest_timeline = std::max(facts.highest_timeline, observation.timeline);
+  } else if (facts.last->lsn) {
+    facts.last->lsn = normalise_insert_position(*facts.last->lsn, observation.block_size, observation.segment_size);
+  }
+  facts.judged = true;
+  facts.usable = usable;
+  facts.lost_reason.clear();
+  decide(now);
+}
+
+void Cluster::lost(MemberIndex member, const std::string& reason, TimePoint now) {
+  Facts& facts = members_[member];
+  facts.last.reset();
+  facts.agreeing = 0;
+  facts.judged = true;
+  facts.usable = false;
+  facts.lost_reason = reason;
+  facts.stuck_since.reset();
+  decide(now);
+}
+
+void Cluster::positioned(MemberIndex member, std::uint64_t lsn) {
+  Facts& facts = members_[member];
+  if (!facts.last) return;
+  facts.last->lsn = lsn;
+  update_positions();
+}
+
+void Cluster::added(std::string name) {
+  members_.emplace_back();
+  members_.back().name = std::move(name);
+}
+
+void Cluster::removed(MemberIndex member, TimePoint now) {
+  forget(member, now);
+  Facts& facts = members_[member];
+  facts.in_configuration = false;
+  facts.dual = false;
+  facts.judged = true;
+  // Who takes a primary out of the configuration says that another one may stand on the same timeline.
+  if (accepted_ == member) accepted_.reset();
+  decide(now);
+}
+
+void Cluster::restored(MemberIndex member) {
+  members_[member].in_configuration = true;
+  members_[member].judged = false;
+}
+
+void Cluster::forget(MemberIndex member, TimePoint now) {
+  Facts& facts = members_[member];
+  ++facts.view.generation;
+  facts.started = 0;
+  facts.highest_timeline = 0;
+  lost(member, "not looked at yet", now);
+}
+
+bool Cluster::dual() const {
+  return std::any_of(members_.begin(), members_.end(), [](const Facts& facts) { return facts.dual; });
+}
+
+std::vector<MemberIndex> Cluster::take_confirmations() {
+  return std::exchange(confirmations_, {});
+}
+
+bool Cluster::settled() const {
+  return std::all_of(members_.begin(), members_.end(), [](const Facts& facts) { return facts.judged; });
+}
+
+bool Cluster::ours(const Facts& facts) const {
+  return facts.last && system_identifier_ != 0 && facts.last->system_identifier == system_identifier_;
+}
+
+bool Cluster::claims(const Facts& facts) const {
+  return facts.in_configuration && ours(facts) && !facts.last->in_recovery;
+}
+
+void Cluster::set_role(Facts& facts, Role role, std::string reason) {
+  // Connections made while it had another role must not be used for writes again.
+  if (role == Role::fenced && facts.view.role != Role::fenced) ++facts.view.generation;
+  facts.view.role = role;
+  facts.view.reason = std::move(reason);
+  facts.view.accepts_reads = false;
+}
+
+void Cluster::learn_identifier() {
+  if (system_identifier_ != 0 || !settled()) return;
+  std::map<std::uint64_t, std::size_t> votes;
+  for (const Facts& facts : members_) {
+    if (facts.last) ++votes[facts.last->system_identifier];
+  }
+  std::uint64_t best = 0;
+  std::size_t most = 0;
+  bool tie = false;
+  for (const auto& [identifier, count] : votes) {
+    if (count == most) tie = true;
+    if (count > most) {
+      best = identifier;
+      most = count;
+      tie = false;
+    }
+  }
+  if (most != 0 && !tie) system_identifier_ = best;
+}
+
+void Cluster::decide(TimePoint now) {
+  learn_identifier();
+  for (const Facts& facts : members_) {
+    if (!facts.in_configuration || !ours(facts)) continue;
+    const std::uint32_t seen = facts.last->in_recovery ? facts.highest_timeline : facts.last->timeline;
+    if (seen > floor_) {
+      floor_ = seen;
+      floor_witness_ = facts.name;
+    }
+  }
+  judge_others();
+  judge_claimants();
+  // Replicas are judged against the timeline that stands now.
+  for (Facts& facts : members_) {
+    if (facts.in_configuration && ours(facts) && facts.last->in_recovery) judge_standby(facts, now);
+  }
+  update_positions();
+}
+
+void Cluster::judge_others() {
+  for (Facts& facts : members_) {
+    if (!facts.last || !facts.in_configuration) {
+      set_role(facts, Role::none, facts.lost_reason);
+    } else if (system_identifier_ == 0) {
+      set_role(facts, Role::none,
+               settled() ? "members belong to different clusters: set system_identifier"
+                         : "waiting until every member has been looked at");
+    } else if (!ours(facts)) {
+      facts.dual = false;
+      set_role(facts, Role::quarantined,
+               "system identifier " + std::to_string(facts.last->system_identifier) + " is not the cluster's " +
+                   std::to_string(system_identifier_));
+    } else if (facts.last->in_recovery) {
+      facts.dual = false;
+    }
+  }
+}
+
+void Cluster::judge_standby(Facts& facts, TimePoint now) {
+  const std::optional<Receiver>& receiver = facts.last->receiver;
+  std::string stuck;
+  if (receiver && receiver->visible && receiver->status == "waiting") {
+    stuck = "its WAL receiver waits: it may have left the timeline, see the server's log";
+  } else if (facts.highest_timeline != 0 && facts.highest_timeline < timeline_ && (!receiver || receiver->visible)) {
+    stuck = timeline_text(facts.highest_timeline) + " is behind the cluster's " + std::to_string(timeline_);
+  }
+  if (stuck.empty()) {
+    facts.stuck_since.reset();
+  } else if (!facts.stuck_since) {
+    facts.stuck_since = now;
+  }
+  if (facts.stuck_since && now - *facts.stuck_since >= stuck_after) {
+    set_role(facts, Role::quarantined, std::move(stuck));
+    return;
+  }
+  set_role(facts, Role::replica, std::move(stuck));
+  facts.view.accepts_reads = facts.usable;
+}
+
+void Cluster::judge_claimants() {
+  primary_.reset();
+  std::uint32_t highest = 0;
+  for (const Facts& facts : members_) {
+    if (claims(facts)) highest = std::max(highest, facts.last->timeline);
+  }
+  if (highest > dual_timeline_) {
+    for (Facts& facts : members_) facts.dual = false;  // both of the pair are stale now
+  }
+  std::vector<MemberIndex> contenders;
+  bool claimed = false;
+  for (MemberIndex member = 0; member < members_.size(); ++member) {
+    Facts& facts = members_[member];
+    const bool claim = claims(facts);
+    claimed = claimed || claim;
+    if (claim && facts.last->timeline < std::max(highest, floor_)) {
+      facts.dual = false;
+      const bool witnessed = floor_ > highest && floor_ > timeline_;
+      set_role(facts, Role::fenced,
+               timeline_text(facts.last->timeline) + " is behind " + std::to_string(std::max(highest, floor_)) +
+                   (witnessed ? ", which " + floor_witness_ + " is on" : ""));
+    } else if (claim || facts.dual) {
+      contenders.push_back(member);
+    }
+  }
+  if (!claimed) {
+    why_ = why_nobody_claims();
+    return;
+  }
+  if (highest < floor_) {
+    why_ = floor_ > timeline_ ? floor_witness_ + " was seen on " + timeline_text(floor_) +
+                                    ": its primary does not answer, and the one that answers is stale"
+                              : "only members on a timeline behind the cluster's claim to be primary";
+    return;
+  }
+  // The accepted member must have been seen in recovery before another one takes over its timeline.
+  if (contenders.size() == 1 && accepted_ && *accepted_ != contenders.front() && highest == timeline_) {
+    const Facts& accepted = members_[*accepted_];
+    const bool gave_way = accepted.last && (!ours(accepted) || accepted.last->in_recovery);
+    if (!gave_way) contenders.push_back(*accepted_);
+  }
+  if (contenders.size() > 1) {
+    declare_dual(contenders, highest);
+    return;
+  }
+  judge_winner(contenders.front());
+}
+
+void Cluster::declare_dual(const std::vector<MemberIndex>& contenders, std::uint32_t timeline) {
+  dual_timeline_ = timeline;
+  std::string names;
+  for (const MemberIndex member : contenders) {
+    members_[member].dual = true;
+    names += (names.empty() ? "" : ", ") + members_[member].name;
+  }
+  why_ = "more than one primary on " + timeline_text(timeline) + " (" + names +
+         "): make all but one replicas, or take them out of the configuration";
+  for (const MemberIndex member : contenders) {
+    if (claims(members_[member])) set_role(members_[member], Role::fenced, why_);
+  }
+}
+
+void Cluster::judge_winner(MemberIndex winner) {
+  Facts& facts = members_[winner];
+  facts.dual = false;
+  if (!facts.usable || facts.agreeing < 2 || (epoch_ == 0 && !settled())) {
+    set_role(facts, Role::candidate, "claims to be primary: not confirmed yet");
+    why_ = facts.name + " " + facts.view.reason;
+    if (facts.agreeing < 2) confirmations_.push_back(winner);
+    return;
+  }
+  accept(winner);
+  if (facts.last->read_only) {
+    set_role(facts, Role::candidate, "takes no writes: default_transaction_read_only is on");
+    why_ = facts.name + " " + facts.view.reason;
+    return;
+  }
+  set_role(facts, Role::primary, "");
+  primary_ = winner;
+  why_.clear();
+}
+
+void Cluster::accept(MemberIndex member) {
+  const Facts& facts = members_[member];
+  const bool same_reign =
+      accepted_ == member && timeline_ == facts.last->timeline && accepted_started_ == facts.started;
+  if (same_reign) return;
+  if (accepted_ && *accepted_ != member && members_[*accepted_].view.role != Role::fenced) {
+    ++members_[*accepted_].view.generation;
+  }
+  ++epoch_;
+  accepted_ = member;
+  accepted_started_ = facts.started;
+  timeline_ = facts.last->timeline;
+  floor_ = std::max(floor_, timeline_);
+  primary_lsn_.reset();
+}
+
+std::string Cluster::why_nobody_claims() const {
+  if (!accepted_) {
+    if (!settled()) return "waiting until every member has been looked at";
+    if (system_identifier_ == 0) return "no member tells a system identifier that most agree on";
+    return "no member is a primary";
+  }
+  const Facts& accepted = members_[*accepted_];
+  if (!accepted.last) return accepted.name + " is gone: " + accepted.lost_reason;
+  if (!ours(accepted)) return accepted.name + " " + accepted.view.reason;
+  return accepted.name + " became a replica, and no member is a primary";
+}
+
+void Cluster::update_positions() {
+  if (primary_ && members_[*primary_].last->lsn) primary_lsn_ = members_[*primary_].last->lsn;
+  for (Facts& facts : members_) {
+    View& view = facts.view;
+    view.lsn = facts.last ? facts.last->lsn.value_or(0) : 0;
+    view.timeline = !facts.last ? 0 : facts.last->in_recovery ? facts.highest_timeline : facts.last->timeline;
+    view.lag_known = primary_lsn_ && view.role == Role::replica && facts.last->lsn;
+    view.lag_bytes = view.lag_known && *primary_lsn_ > view.lsn ? *primary_lsn_ - view.lsn : 0;
+  }
+}
+
+}  // namespace holdfast::health

@@ -1,0 +1,125 @@
+// Who is the primary? The one role fact of a cluster: {epoch, system identifier, timeline, primary, who is fenced}.
+// A machine without sockets or clock: observations and losses of members go in, the fact comes out.
+//
+// The rules, in order:
+//  1. A member of another system identifier is quarantined and takes part in nothing. The identifier is configured, or
+//     learnt when every member has been heard of or given up once: the one most members have; a tie accepts nobody.
+//  2. A claimant says that it is not in recovery. Claims below the floor are fenced as stale. The floor is the highest
+//     timeline that was accepted, claimed, or followed by a standby; it never falls while this process lives.
+//  3. Of several claimants the highest timeline wins, the others are fenced.
+//  4. A claimant on the accepted timeline must be the accepted member, unless that one is now seen in recovery (a clean
+//     hand-over without promotion) or has left the configuration. Anything else is a double primary.
+//  5. Two claimants on one timeline: DUAL. Nobody gets writes, not even the accepted one, until all but one of them are
+//     seen in recovery, in another cluster, or are taken out of the configuration. Going silent resolves nothing.
+//  6. A claimant is accepted after two agreeing observations in a row; the second is asked for at once.
+//  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
+//     reign seen again after a silence keeps its epoch. Epoch and timeline never decrease.
+// Thread: control. Invariant, tested with random histories: at most one primary, fenced members never are it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "health/observation.hpp"
+#include "health/topology.hpp"
+
+namespace holdfast::health {
+
+// What the cluster thinks of one member's role. `none` while nothing current is known.
+enum class Role : std::uint8_t { none, primary, replica, candidate, fenced, quarantined };
+[[nodiscard]] const char* name_of(Role role);
+
+class Cluster {
+ public:
+  // How long a replica may lag behind a timeline, or wait for WAL, before it leaves the read pool.
+  static constexpr std::chrono::seconds stuck_after{3};
+
+  // `system_identifier` 0: to be learnt. Members get the indices of their names, which are for reasons only.
+  Cluster(const std::vector<std::string>& names, std::uint64_t system_identifier);
+
+  // A full probe that was ok. `usable` is the member machine's word: false while it has not risen yet.
+  void observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now);
+  // The member is down, starting, or has not been reached: what it claimed is void.
+  void lost(MemberIndex member, const std::string& reason, TimePoint now);
+  // The position that a light probe gave: normalised for a primary, replayed for a standby.
+  void positioned(MemberIndex member, std::uint64_t lsn);
+  // Membership, from a reload. A removed member takes part in nothing and resolves a DUAL it was part of.
+  void added(std::string name);
+  void removed(MemberIndex member, TimePoint now);
+  void restored(MemberIndex member);  // back under the same name
+  // Another server may answer under this name from now on.
+  void forget(MemberIndex member, TimePoint now);
+
+  [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
+  [[nodiscard]] std::uint32_t timeline() const { return timeline_; }
+  [[nodiscard]] std::uint64_t system_identifier() const { return system_identifier_; }
+  [[nodiscard]] std::optional<MemberIndex> primary() const { return primary_; }
+  // The member of the current epoch, also while it does not answer.
+  [[nodiscard]] std::optional<MemberIndex> accepted() const { return accepted_; }
+  [[nodiscard]] const std::string& why_no_primary() const { return why_; }
+  [[nodiscard]] bool dual() const;
+
+  struct View {
+    Role role = Role::none;
+    bool accepts_reads = false;  // by role, timeline and receiver; reachability and damping are the caller's
+    std::string reason;
+    std::uint32_t timeline = 0;
+    std::uint64_t lsn = 0;
+    std::uint64_t lag_bytes = 0;
+    bool lag_known = false;
+    std::uint64_t generation = 0;
+  };
+  [[nodiscard]] const View& view(MemberIndex member) const { return members_[member].view; }
+  // Members to be probed at once because a second agreeing observation is wanted. Cleared by the call.
+  [[nodiscard]] std::vector<MemberIndex> take_confirmations();
+
+ private:
+  struct Facts {
+    std::string name;
+    std::optional<Observation> last;  // current; none: nothing known
+    std::int64_t started = 0;         // of the postmaster that was seen last, also while it is lost
+    bool judged = false;              // heard of or given up once
+    bool usable = false;
+    bool in_configuration = true;
+    bool dual = false;                   // latched by rule 5
+    std::uint32_t agreeing = 0;          // full observations in a row that say the same
+    std::uint32_t highest_timeline = 0;  // of this postmaster as a standby
+    std::string lost_reason;
+    std::optional<TimePoint> stuck_since;
+    View view;
+  };
+
+  void decide(TimePoint now);
+  void learn_identifier();
+  void judge_others();
+  void judge_standby(Facts& facts, TimePoint now);
+  void judge_claimants();
+  void judge_winner(MemberIndex winner);
+  void declare_dual(const std::vector<MemberIndex>& contenders, std::uint32_t timeline);
+  void accept(MemberIndex member);
+  void set_role(Facts& facts, Role role, std::string reason);
+  void update_positions();
+  [[nodiscard]] bool settled() const;
+  [[nodiscard]] bool ours(const Facts& facts) const;
+  [[nodiscard]] bool claims(const Facts& facts) const;
+  [[nodiscard]] std::string why_nobody_claims() const;
+
+  std::vector<Facts> members_;
+  std::uint64_t epoch_ = 0;
+  std::uint64_t system_identifier_ = 0;
+  std::uint32_t timeline_ = 0;
+  std::uint32_t floor_ = 0;
+  std::string floor_witness_;  // the standby that raised it, for reasons
+  std::uint32_t dual_timeline_ = 0;
+  std::optional<MemberIndex> accepted_;
+  std::int64_t accepted_started_ = 0;
+  std::optional<MemberIndex> primary_;
+  std::optional<std::uint64_t> primary_lsn_;  // last known of this epoch
+  std::string why_;
+  std::vector<MemberIndex> confirmations_;
+};
+
+}  // namespace holdfast::health

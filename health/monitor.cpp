@@ -1,0 +1,458 @@
+#include "health/monitor.hpp"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <deque>
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "health/cluster.hpp"
+#include "health/member.hpp"
+#include "health/probe.hpp"
+#include "health/sampler.hpp"
+#include "health/snapshot.hpp"
+
+namespace holdfast::health {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr milliseconds positions_spacing{250};  // between snapshots in which only positions moved
+constexpr milliseconds freshness_look{25};      // how often the marks' counter of waiting readers is looked at
+constexpr milliseconds freshness_lasts{1000};   // fast sampling goes on this long after the last reader asked
+
+std::vector<std::string> names_of(const config::Cluster& cluster) {
+  std::vector<std::string> names;
+  for (const config::Member& member : cluster.members) names.push_back(member.name);
+  return names;
+}
+
+}  // namespace
+
+class Monitor::Impl {
+ public:
+  Impl(asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report)
+      : context_(context),
+        settings_(cluster),
+        publish_(std::move(publish)),
+        report_(std::move(report)),
+        cluster_(names_of(cluster), cluster.system_identifier),
+        sampler_(std::make_shared<FreshnessMarks>(cluster.members.size())),
+        ended_(context),
+        freshness_timer_(context) {
+    for (const config::Member& member : cluster.members) add_slot(member);
+  }
+
+  void start() {
+    refresh();
+    for (MemberIndex member = 0; member < slots_.size(); ++member) watch(member);
+    spawn(watch_freshness(), [this](const std::exception_ptr& error) {
+      if (error) report_failure("", error);
+    });
+  }
+
+  asio::awaitable<void> stop() {
+    stopping_ = true;
+    for (Slot& slot : slots_) slot.probe.interrupt();
+    freshness_timer_.cancel();
+    while (running_ != 0) {
+      ended_.expires_at(TimePoint::max());
+      co_await ended_.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+  }
+
+  void evidence(MemberIndex index, Evidence evidence) {
+    if (stopping_ || index >= slots_.size() || !slots_[index].present) return;
+    Slot& slot = slots_[index];
+    const MemberAction action = slot.member.evidence(evidence, Clock::now());
+    slot.fresh = slot.fresh || action.fresh;
+    if (action.probe_now) look(slot);
+  }
+
+  void freshness_wanted() {
+    const TimePoint now = Clock::now();
+    const bool was = now < wanted_until_;
+    wanted_until_ = now + freshness_lasts;
+    if (!was) poke_all();
+  }
+
+  void update(const config::Cluster& cluster);
+
+  [[nodiscard]] TopologyPtr topology() const { return published_; }
+
+  [[nodiscard]] std::vector<MemberStatistics> statistics() const {
+    std::vector<MemberStatistics> result;
+    for (const Slot& slot : slots_) {
+      result.push_back(slot.statistics);
+      result.back().name = slot.settings.name;
+      result.back().connects = slot.probe.connects();
+      result.back().transitions = slot.member.transitions();
+    }
+    return result;
+  }
+
+ private:
+  struct Slot {
+    Slot(asio::io_context& context, MemberIndex place, const config::Member& wanted, const config::Cluster& cluster)
+        : index(place), settings(wanted), probe(context, wanted, cluster), member(cluster.monitor) {}
+
+    MemberIndex index;
+    config::Member settings;
+    Probe probe;
+    Member member;
+    MemberStatistics statistics;
+    std::optional<Observation> constants;  // the last full observation: sizes of WAL pages and segments, role
+    std::string address;                   // as published
+    std::string dns_error;                 // as reported
+    Grade limited = Grade::ok;             // as reported: alive, but the monitor can't see its role
+    std::uint64_t generation = 0;          // added for changes of the address
+    TimePoint last_full{};
+    TimePoint last_probe{};
+    bool present = true;       // in the configuration
+    bool watched = false;      // its coroutine runs
+    bool urgent = true;        // full probe now
+    bool fresh = false;        // on a new connection
+    bool chase = false;        // light probe now: a sample waits to be reached
+    bool void_answer = false;  // the probe under way asks a server that is not meant any more
+  };
+
+  void add_slot(const config::Member& member) {
+    slots_.emplace_back(context_, static_cast<MemberIndex>(slots_.size()), member, settings_);
+  }
+
+  // Every coroutine is counted, so that stop() can wait for it. `ended` may start it again.
+  template <typename Ended>
+  void spawn(asio::awaitable<void> work, Ended ended) {
+    ++running_;
+    asio::co_spawn(context_, std::move(work), [this, ended](const std::exception_ptr& error) {
+      --running_;
+      ended(error);
+      if (running_ == 0) ended_.cancel();
+    });
+  }
+
+  void watch(MemberIndex index) {
+    if (slots_[index].watched) return;
+    slots_[index].watched = true;
+    spawn(watch_member(index), [this, index](const std::exception_ptr& error) {
+      Slot& slot = slots_[index];
+      slot.watched = false;
+      slot.probe.close();
+      if (!error) return;
+      report_failure(slot.settings.name, error);
+      slot.urgent = false;
+      slot.last_full = slot.last_probe = Clock::now();  // go on at the next tick, not in a tight loop
+      if (!stopping_ && slot.present) watch(index);
+    });
+  }
+
+  // Nothing is expected to throw but for lack of memory; then it must be known.
+  void report_failure(const std::string& member, const std::exception_ptr& error) {
+    std::string reason = "unknown exception";
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& known) {
+      reason = known.what();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): `reason` says so
+    }
+    report_({.time = std::chrono::system_clock::now(),
+             .name = "monitor_failed",
+             .cluster = settings_.name,
+             .member = member,
+             .reason = std::move(reason),
+             .fields = {}});
+  }
+
+  asio::awaitable<void> watch_member(MemberIndex index) {
+    Slot& slot = slots_[index];
+    while (!stopping_ && slot.present) {
+      const std::optional<ProbeKind> kind = due(slot);
+      if (!kind) {
+        const TimePoint until = next(slot);
+        const Wake wake = co_await slot.probe.idle(until);
+        if (wake == Wake::lost) {
+          slot.urgent = true;
+          sampler_.forget(index);
+        }
+        continue;
+      }
+      slot.urgent = false;
+      slot.chase = false;
+      const bool fresh = std::exchange(slot.fresh, false);
+      const Verdict verdict = co_await slot.probe.probe(*kind, fresh);
+      if (stopping_ || !slot.present) break;
+      if (std::exchange(slot.void_answer, false)) {
+        slot.urgent = true;
+        continue;
+      }
+      judge(index, verdict);
+    }
+  }
+
+  [[nodiscard]] Pace pace_of(const Slot& slot) const {
+    const TimePoint now = Clock::now();
+    const MemberStatus& shown = published_->members[slot.index];
+    return pace({.state = slot.member.state(),
+                 .in_state = std::chrono::duration_cast<milliseconds>(now - slot.member.since()),
+                 .cluster_has_primary = cluster_.primary().has_value(),
+                 .questioned = slot.member.questioned(now),
+                 .freshness_wanted = now < wanted_until_,
+                 .takes_part = shown.accepts_reads || cluster_.primary() == slot.index},
+                settings_.monitor);
+  }
+
+  [[nodiscard]] std::optional<ProbeKind> due(const Slot& slot) const {
+    const Pace wanted = pace_of(slot);
+    const TimePoint now = Clock::now();
+    if (slot.urgent || now >= slot.last_full + wanted.full) return ProbeKind::full;
+    if (slot.chase) return ProbeKind::light;
+    if (wanted.light.count() != 0 && now >= slot.last_probe + wanted.light) return ProbeKind::light;
+    return std::nullopt;
+  }
+
+  [[nodiscard]] TimePoint next(const Slot& slot) const {
+    const Pace wanted = pace_of(slot);
+    const TimePoint full = slot.last_full + wanted.full;
+    return wanted.light.count() == 0 ? full : std::min(full, slot.last_probe + wanted.light);
+  }
+
+  void look(Slot& slot) {
+    slot.urgent = true;
+    slot.probe.poke();
+  }
+  void poke_all() {
+    for (Slot& slot : slots_) slot.probe.poke();
+  }
+
+  void judge(MemberIndex index, const Verdict& verdict);
+  void count(Slot& slot, const Verdict& verdict);
+  void report_limits(Slot& slot, const Verdict& verdict);
+  void sample(MemberIndex index, const Verdict& verdict);
+  [[nodiscard]] MemberStatus status(MemberIndex index, TimePoint now);
+  void refresh();
+  asio::awaitable<void> watch_freshness();
+
+  asio::io_context& context_;
+  config::Cluster settings_;
+  Publish publish_;
+  Report report_;
+  std::deque<Slot> slots_;  // a deque: coroutines hold references
+  Cluster cluster_;
+  Sampler sampler_;
+  TopologyPtr published_;
+  TimePoint published_at_{};
+  TimePoint wanted_until_{};
+  std::uint64_t marks_epoch_ = 0;
+  asio::steady_timer ended_;
+  asio::steady_timer freshness_timer_;
+  std::size_t running_ = 0;
+  bool stopping_ = false;
+};
+
+void Monitor::Impl::judge(MemberIndex index, const Verdict& verdict) {
+  Slot& slot = slots_[index];
+  const TimePoint now = Clock::now();
+  slot.last_probe = now;
+  if (verdict.observation || verdict.grade != Grade::ok) slot.last_full = now;
+  count(slot, verdict);
+  report_limits(slot, verdict);
+  // It may have restarted: see Sampler::forget. Rather one read too many on the primary than one that goes back in
+  // time.
+  if (verdict.reconnected || verdict.grade != Grade::ok) sampler_.forget(index);
+
+  const MemberAction action = slot.member.probed(verdict, now);
+  slot.urgent = slot.urgent || action.probe_now;
+  if (verdict.observation) {
+    slot.constants = verdict.observation;
+    cluster_.observed(index, *verdict.observation, slot.member.usable(), now);
+  } else if (verdict.position) {
+    if (slot.constants && slot.constants->in_recovery != verdict.position->in_recovery) slot.urgent = true;
+  } else if (!slot.member.usable()) {
+    cluster_.lost(index, slot.member.reason(), now);
+  }
+  for (const MemberIndex candidate : cluster_.take_confirmations()) look(slots_[candidate]);
+  if (cluster_.epoch() != marks_epoch_) {
+    sampler_.reset();
+    marks_epoch_ = cluster_.epoch();
+  }
+  if (verdict.position) sample(index, verdict);
+  refresh();
+}
+
+void Monitor::Impl::count(Slot& slot, const Verdict& verdict) {
+  MemberStatistics& statistics = slot.statistics;
+  ++(verdict.position && !verdict.observation ? statistics.light_probes : statistics.probes);
+  ++statistics.verdicts[static_cast<std::size_t>(verdict.grade)];
+  if (verdict.grade != Grade::ok) return;
+  statistics.last_duration = verdict.received - verdict.sent;
+  statistics.total_duration += statistics.last_duration;
+}
+
+// Once per change: things that are no state of the member but that somebody has to know.
+void Monitor::Impl::report_limits(Slot& slot, const Verdict& verdict) {
+  const auto tell = [&](const char* name, const std::string& reason) {
+    report_({.time = std::chrono::system_clock::now(),
+             .name = name,
+             .cluster = settings_.name,
+             .member = slot.settings.name,
+             .reason = reason,
+             .fields = {{"grade", name_of(verdict.grade)}}});
+  };
+  if (slot.dns_error != slot.probe.dns_error()) {
+    slot.dns_error = slot.probe.dns_error();
+    if (!slot.dns_error.empty()) tell("dns_failed", slot.dns_error);
+  }
+  const bool limited = verdict.grade == Grade::tls || verdict.grade == Grade::auth ||
+                       verdict.grade == Grade::too_many || verdict.grade == Grade::query_failed ||
+                       verdict.grade == Grade::own_shortage;
+  if (limited && slot.limited != verdict.grade) tell("monitor_not_let_in", verdict.detail);
+  slot.limited = limited ? verdict.grade : Grade::ok;
+}
+
+// Positions of members on the accepted timeline only: a standby that left it may be further by number and lack the WAL.
+void Monitor::Impl::sample(MemberIndex index, const Verdict& verdict) {
+  const Slot& slot = slots_[index];
+  if (!verdict.position->lsn || !slot.constants || slot.constants->in_recovery != verdict.position->in_recovery) return;
+  std::uint64_t lsn = *verdict.position->lsn;
+  if (!verdict.position->in_recovery) {
+    lsn = normalise_insert_position(lsn, slot.constants->block_size, slot.constants->segment_size);
+  }
+  cluster_.positioned(index, lsn);
+  const Cluster::View& view = cluster_.view(index);
+  if (view.role == Role::replica && view.timeline == cluster_.timeline()) sampler_.replica_at(index, lsn);
+  if (cluster_.primary() != index) return;
+  sampler_.primary_at(lsn, verdict.sent);
+  if (Clock::now() >= wanted_until_) return;
+  for (MemberIndex other = 0; other < slots_.size(); ++other) {
+    if (!published_->members[other].accepts_reads || !sampler_.pending(other)) continue;
+    slots_[other].chase = true;
+    slots_[other].probe.poke();
+  }
+}
+
+MemberStatus Monitor::Impl::status(MemberIndex index, TimePoint now) {
+  Slot& slot = slots_[index];
+  if (slot.probe.address() != slot.address && !slot.probe.address().empty()) {
+    if (!slot.address.empty()) ++slot.generation;
+    slot.address = slot.probe.address();
+  }
+  const Presence presence = slot.present ? Presence::configured : Presence::removed;
+  MemberStatus status = status_of(slot.settings, presence, slot.member, cluster_.view(index), now);
+  status.address = slot.address;
+  status.generation += slot.generation;
+  return status;
+}
+
+void Monitor::Impl::refresh() {
+  const TimePoint now = Clock::now();
+  auto topology = std::make_shared<Topology>();
+  topology->cluster = settings_.name;
+  topology->epoch = cluster_.epoch();
+  topology->system_identifier = cluster_.system_identifier();
+  topology->timeline = cluster_.timeline();
+  topology->primary = cluster_.primary();
+  topology->why_no_primary = cluster_.why_no_primary();
+  topology->freshness = sampler_.marks();
+  for (MemberIndex member = 0; member < slots_.size(); ++member) topology->members.push_back(status(member, now));
+
+  if (published_ && same_but_positions(*published_, *topology) &&
+      (same_positions(*published_, *topology) || now - published_at_ < positions_spacing)) {
+    return;
+  }
+  topology->version = published_ ? published_->version + 1 : 1;
+  const TopologyPtr before = std::exchange(published_, topology);
+  published_at_ = now;
+  publish_(topology);
+  for (const Event& event : changes(before.get(), *topology, std::chrono::system_clock::now())) report_(event);
+  if (!before || before->primary.has_value() != topology->primary.has_value()) poke_all();  // another pace
+}
+
+asio::awaitable<void> Monitor::Impl::watch_freshness() {
+  std::uint64_t seen = 0;
+  while (!stopping_) {
+    const std::uint64_t wanted = sampler_.marks()->wanted();
+    if (wanted != seen) freshness_wanted();
+    seen = wanted;
+    freshness_timer_.expires_after(freshness_look);
+    co_await freshness_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+void Monitor::Impl::update(const config::Cluster& cluster) {
+  const TimePoint now = Clock::now();
+  settings_ = cluster;
+  for (MemberIndex member = 0; member < slots_.size(); ++member) {
+    Slot& slot = slots_[member];
+    const auto kept = std::find_if(cluster.members.begin(), cluster.members.end(),
+                                   [&](const config::Member& wanted) { return wanted.name == slot.settings.name; });
+    if (kept == cluster.members.end()) {
+      if (!std::exchange(slot.present, false)) continue;
+      slot.member.forget();
+      cluster_.removed(member, now);
+      sampler_.forget(member);
+      slot.probe.interrupt();
+      continue;
+    }
+    const bool back = !std::exchange(slot.present, true);
+    const bool moved = kept->host != slot.settings.host || kept->port != slot.settings.port;
+    slot.settings = *kept;
+    slot.member.configure(cluster.monitor);
+    if (back) cluster_.restored(member);
+    if (back || moved) {
+      slot.member.forget();
+      slot.address.clear();
+      slot.constants.reset();
+      slot.void_answer = slot.watched;
+      cluster_.forget(member, now);
+      sampler_.forget(member);
+    }
+    slot.probe.configure(*kept, cluster);
+    slot.urgent = true;
+  }
+  for (const config::Member& wanted : cluster.members) {
+    const bool known =
+        std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return slot.settings.name == wanted.name; });
+    if (known) continue;
+    add_slot(wanted);
+    cluster_.added(wanted.name);
+    sampler_.resize(slots_.size());
+  }
+  refresh();
+  for (MemberIndex member = 0; member < slots_.size(); ++member) {
+    if (slots_[member].present) watch(member);
+  }
+}
+
+Monitor::Monitor(asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report)
+    : impl_(std::make_unique<Impl>(context, cluster, std::move(publish), std::move(report))) {}
+Monitor::~Monitor() = default;
+
+void Monitor::start() {
+  impl_->start();
+}
+asio::awaitable<void> Monitor::stop() {
+  return impl_->stop();
+}
+void Monitor::evidence(MemberIndex member, Evidence evidence) {
+  impl_->evidence(member, evidence);
+}
+void Monitor::freshness_wanted() {
+  impl_->freshness_wanted();
+}
+void Monitor::update(const config::Cluster& cluster) {
+  impl_->update(cluster);
+}
+TopologyPtr Monitor::topology() const {
+  return impl_->topology();
+}
+std::vector<MemberStatistics> Monitor::statistics() const {
+  return impl_->statistics();
+}
+
+}  // namespace holdfast::health

@@ -1,0 +1,69 @@
+// Watches one cluster: one coroutine and one connection per member, whatever the number of pools. Publishes a snapshot
+// whenever something that matters changed, and at most four times a second when only positions moved.
+// Thread: control; every call and both callbacks happen on the io_context's thread. Lifetime: start(), then stop() must
+// have ended before the monitor is destroyed.
+#pragma once
+
+#include <array>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/model.hpp"
+#include "health/event.hpp"
+#include "health/observation.hpp"
+#include "health/topology.hpp"
+
+namespace holdfast::health {
+
+// Counters of one member since start, for metrics.
+struct MemberStatistics {
+  std::string name;
+  std::uint64_t probes = 0;        // full ones
+  std::uint64_t light_probes = 0;  // role and position only
+  std::uint64_t connects = 0;
+  std::uint64_t transitions = 0;              // of reachability
+  std::chrono::nanoseconds last_duration{0};  // of the last probe that was ok
+  std::chrono::nanoseconds total_duration{0};
+  std::array<std::uint64_t, grade_count> verdicts{};  // by Grade
+};
+
+class Monitor {
+ public:
+  using Publish = std::function<void(TopologyPtr)>;
+  using Report = std::function<void(const Event&)>;
+
+  // Callbacks must not call back into the monitor.
+  Monitor(boost::asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report);
+  ~Monitor();
+  Monitor(const Monitor&) = delete;
+  Monitor& operator=(const Monitor&) = delete;
+
+  // Publishes a first snapshot (all members unknown, no primary) before it returns, then begins to look.
+  void start();
+  // Ends when every coroutine has ended. A DNS lookup that hangs in the system's resolver is not waited for.
+  [[nodiscard]] boost::asio::awaitable<void> stop();
+
+  // What traffic saw; answers by probing at once where that can tell more.
+  void evidence(MemberIndex member, Evidence evidence);
+  // A reader is waiting for a mark: sample fast from now on. Optional: the marks' own counter is looked at every 25 ms.
+  void freshness_wanted();
+  // A reload. Members are matched by name; one that is gone keeps its index, is `down` and accepts nothing; one that
+  // comes back gets its old index. Others are not touched. A changed host or port starts that member over; a changed
+  // monitor user, password, database or TLS setting opens new probe connections.
+  void update(const config::Cluster& cluster);
+
+  [[nodiscard]] TopologyPtr topology() const;  // the one published last; never null after start()
+  [[nodiscard]] std::vector<MemberStatistics> statistics() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace holdfast::health
