@@ -1,0 +1,78 @@
+// What a worker counts. One writer (the worker), any number of readers (a scrape sums over workers): relaxed atomics,
+// plain adds without a lock prefix.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+namespace holdfast::proxy {
+
+class Counter {
+ public:
+  void add(std::uint64_t count = 1) {
+    value_.store(value_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+  }
+  void subtract(std::uint64_t count = 1) {
+    value_.store(value_.load(std::memory_order_relaxed) - count, std::memory_order_relaxed);
+  }
+  void raise_to(std::uint64_t value) {
+    if (value > value_.load(std::memory_order_relaxed)) value_.store(value, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// Where units went and why.
+enum class RouteReason : std::uint8_t {
+  write,          // it writes, or may
+  read_replica,   // a read on a replica
+  not_fresh,      // a read that no replica is fresh enough for
+  no_replica,     // a read, and no replica is usable
+  configured,     // the route setting or a hint says so
+  transaction,    // a transaction block that is not read only
+  session_state,  // the client is pinned, or its statement would pin it
+  role_question,  // asks for the server's role
+  unparsed,       // the parser does not know it
+  learnt,         // a standby refused it before
+  count_,
+};
+inline constexpr std::size_t route_reasons = static_cast<std::size_t>(RouteReason::count_);
+[[nodiscard]] const char* name_of(RouteReason reason);
+
+// The reasons of pins: sql::pin_reason() plus what the protocol alone brings.
+inline constexpr std::size_t pin_reasons = 16;
+
+struct Counters {
+  Counter clients;          // connected now, log-ins included
+  Counter clients_waiting;  // for a server, now
+  Counter clients_held;     // of them: for a primary
+  Counter clients_accepted;
+  Counter logins_failed;
+  Counter clients_refused;  // too many
+  Counter units;            // queries and batches answered
+  Counter bytes_from_clients;
+  Counter bytes_to_clients;
+  Counter servers;  // connections now
+  Counter servers_opened;
+  Counter servers_failed;  // attempts that failed
+  Counter servers_closed;
+  Counter servers_cleaned;  // DISCARD ALL before reuse
+  Counter handovers;        // servers given to another worker
+  Counter holds;            // times a client began to wait for a primary
+  Counter holds_timed_out;
+  Counter wait_microseconds;  // sum of waits for a server
+  Counter waits_timed_out;
+  Counter retries;           // units sent again, nothing of them having run or been answered
+  Counter lost_rolled_back;  // clients told 40001 for a server that died
+  Counter lost_unknown;      // told 08007
+  Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
+  Counter cancels;
+  Counter protocol_errors;
+  std::array<Counter, route_reasons> routed;
+  std::array<Counter, pin_reasons> pins;  // by the lowest bit of the effect
+};
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,32 @@
+// Small blocks of memory that links of one worker lend each other: what waits for a moment (a query without a server,
+// the beginning of a message) needs no trip to the allocator. Thread: the worker's. Outlives its links.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+namespace holdfast::proxy {
+
+class Blocks {
+ public:
+  static constexpr std::size_t size = 1024;
+
+  Blocks() { free_.reserve(kept); }
+
+  [[nodiscard]] std::unique_ptr<std::byte[]> take() {
+    if (free_.empty()) return std::make_unique_for_overwrite<std::byte[]>(size);
+    auto block = std::move(free_.back());
+    free_.pop_back();
+    return block;
+  }
+  void give(std::unique_ptr<std::byte[]> block) {
+    if (free_.size() < kept) free_.push_back(std::move(block));
+  }
+
+ private:
+  static constexpr std::size_t kept = 1024;  // 1 MiB at most lies idle
+  std::vector<std::unique_ptr<std::byte[]>> free_;
+};
+
+}  // namespace holdfast::proxy

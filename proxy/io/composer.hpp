@@ -1,0 +1,56 @@
+// Puts together what one pass over received frames sends on, for one send.
+//
+// While frames go out unchanged and side by side it only remembers their span in the receive buffer; the first thing
+// that is inserted, rewritten or left out between them makes it copy from there on. Steady traffic copies nothing.
+// Lifetime: one per reactor thread, cleared per pass; the spans are valid until the receive buffer changes.
+#pragma once
+
+#include <vector>
+
+#include "protocol/bytes.hpp"
+
+namespace holdfast::proxy {
+
+class Composer {
+ public:
+  // Received bytes, unchanged.
+  void forward(protocol::Bytes bytes) {
+    if (bytes.empty()) return;
+    if (copied_.empty()) {
+      if (direct_.empty()) {
+        direct_ = bytes;
+        return;
+      }
+      if (direct_.data() + direct_.size() == bytes.data()) {
+        direct_ = {direct_.data(), direct_.size() + bytes.size()};
+        return;
+      }
+    }
+    auto& out = writable();
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  }
+  // For bytes of our own: append to what this returns.
+  [[nodiscard]] std::vector<std::byte>& writable() {
+    if (!direct_.empty()) {
+      copied_.insert(copied_.end(), direct_.begin(), direct_.end());
+      direct_ = {};
+    }
+    return copied_;
+  }
+
+  [[nodiscard]] bool empty() const { return direct_.empty() && copied_.empty(); }
+  [[nodiscard]] protocol::Bytes bytes() const { return copied_.empty() ? direct_ : protocol::Bytes(copied_); }
+  void clear() {
+    direct_ = {};
+    copied_.clear();
+    if (copied_.capacity() > largest_kept) copied_.shrink_to_fit();
+  }
+
+ private:
+  static constexpr std::size_t largest_kept = 256 * 1024;
+
+  protocol::Bytes direct_;
+  std::vector<std::byte> copied_;
+};
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,87 @@
+// Bytes received and not consumed yet: what a link keeps between reads. Owns memory only while there are any.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "protocol/bytes.hpp"
+#include "proxy/io/blocks.hpp"
+
+namespace holdfast::proxy {
+
+class Inbox {
+ public:
+  [[nodiscard]] bool empty() const { return begin_ == end_; }
+  [[nodiscard]] std::size_t size() const { return end_ - begin_; }
+  [[nodiscard]] protocol::Bytes view() const { return {data_.get() + begin_, end_ - begin_}; }
+
+  Inbox() = default;
+  // With the worker's blocks for what is short; they outlive it.
+  explicit Inbox(Blocks* blocks) : blocks_(blocks) {}
+  ~Inbox() { release(); }
+  void lend_from(Blocks& blocks) { blocks_ = &blocks; }
+  Inbox(const Inbox&) = delete;
+  Inbox& operator=(const Inbox&) = delete;
+  Inbox& operator=(Inbox&& other) noexcept {
+    release();
+    data_ = std::move(other.data_);
+    capacity_ = std::exchange(other.capacity_, 0);
+    begin_ = std::exchange(other.begin_, 0);
+    end_ = std::exchange(other.end_, 0);
+    return *this;
+  }
+
+  // Keeps `bytes`, which may lie in this inbox or elsewhere, as all there is.
+  void keep(protocol::Bytes bytes) {
+    if (bytes.empty()) return release();
+    if (data_ && bytes.data() >= data_.get() && bytes.data() <= data_.get() + capacity_) {
+      begin_ = static_cast<std::size_t>(bytes.data() - data_.get());
+      end_ = begin_ + bytes.size();
+      return;
+    }
+    clear();
+    std::memcpy(room(bytes.size()).data(), bytes.data(), bytes.size());
+    end_ += bytes.size();
+  }
+  // Room for at least `count` bytes behind what is there; add() says how many were written.
+  [[nodiscard]] protocol::MutableBytes room(std::size_t count) {
+    if (capacity_ - end_ < count) grow(count);
+    return {data_.get() + end_, capacity_ - end_};
+  }
+  void add(std::size_t count) { end_ += count; }
+
+ private:
+  void clear() { begin_ = end_ = 0; }
+  void release() {
+    if (blocks_ != nullptr && capacity_ == Blocks::size) {
+      blocks_->give(std::move(data_));
+    } else {
+      data_.reset();
+    }
+    capacity_ = 0;
+    clear();
+  }
+  void grow(std::size_t count) {
+    const std::size_t used = size();
+    // Doubling, so that a large message that comes in pieces is copied a constant number of times.
+    const std::size_t wanted = std::max({Blocks::size, used + count, used * 2});
+    auto larger = blocks_ != nullptr && wanted == Blocks::size ? blocks_->take()
+                                                               : std::make_unique_for_overwrite<std::byte[]>(wanted);
+    if (used > 0) std::memcpy(larger.get(), data_.get() + begin_, used);
+    release();
+    data_ = std::move(larger);
+    capacity_ = wanted;
+    begin_ = 0;
+    end_ = used;
+  }
+
+  Blocks* blocks_ = nullptr;
+  std::unique_ptr<std::byte[]> data_;
+  std::size_t capacity_ = 0;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+}  // namespace holdfast::proxy

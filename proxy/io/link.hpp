@@ -1,0 +1,99 @@
+// One connection, plain or TLS: non-blocking reads and writes with what could not be sent yet, readiness as awaitables.
+// Thread: its worker's. A link owns memory only while bytes wait in it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "protocol/bytes.hpp"
+#include "protocol/error.hpp"
+#include "protocol/tls_engine.hpp"
+#include "proxy/io/inbox.hpp"
+#include "proxy/io/reactor.hpp"
+#include "proxy/io/task.hpp"
+
+namespace holdfast::proxy {
+
+enum class Io : std::uint8_t { ok, would_block, closed };
+
+class Link {
+ public:
+  Link() = default;
+  ~Link();
+
+  [[nodiscard]] bool attach(Reactor& reactor, int fd);
+  // Bytes that came before TLS began must not be there: the caller has checked that the inbox is empty.
+  [[nodiscard]] Result<void> start_tls(std::shared_ptr<const protocol::TlsContext> context, std::string_view host);
+  [[nodiscard]] bool encrypted() const { return tls_ != nullptr; }
+  [[nodiscard]] protocol::TlsEngine* tls() const { return tls_.get(); }
+  // Drives the handshake to its end; an error says what went wrong.
+  Task<Result<void>> handshake();
+
+  [[nodiscard]] Watch& watch() { return watch_; }
+  [[nodiscard]] bool open() const { return watch_.open(); }
+  // Sends close_notify on TLS, then closes. Safe to call twice. received() stays readable.
+  void close();
+
+  // One recv. received() then shows what was kept and the new bytes behind it; they may lie in the reactor's scratch
+  // memory, which is gone at the next co_await: keep_rest() before every suspension. `wanted`: bytes in all that would
+  // make progress, a hint.
+  Io receive(std::size_t wanted = 0);
+  [[nodiscard]] protocol::Bytes received() const { return received_; }
+  void consume(std::size_t count) { received_ = received_.subspan(count); }
+  void keep_rest() {
+    inbox_.keep(received_);
+    received_ = inbox_.view();
+  }
+  // Back to an earlier received() of the same pass: what was consumed since is shown again.
+  void rewind(protocol::Bytes earlier) { received_ = {earlier.data(), received_.data() + received_.size()}; }
+  // Puts bytes back in front of what was received.
+  void unread(protocol::Bytes bytes);
+  // Plaintext waits inside the TLS engine, or bytes in the inbox: readable() need not be awaited before receive().
+  [[nodiscard]] bool may_receive() const;
+
+  // Sends now what the socket takes and keeps the rest. False: the connection is broken (and closed).
+  bool send(protocol::Bytes bytes);
+  [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ && !tls_->outgoing().empty()); }
+  [[nodiscard]] std::size_t unsent_bytes() const;
+  // Waits until everything is sent. False: the connection broke.
+  Task<bool> drain();
+  // Before a link is destroyed: until nobody is inside drain() any more. Close it first.
+  Task<> quiet();
+
+  // For a hand-over: the socket and the TLS engine, with nothing kept and nothing unsent.
+  struct Baggage {
+    int fd = -1;
+    std::unique_ptr<protocol::TlsEngine> tls;
+  };
+  [[nodiscard]] Baggage detach();
+  [[nodiscard]] bool attach_baggage(Reactor& reactor, Baggage baggage);
+
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+
+ private:
+  Io receive_plain(std::size_t wanted);
+  Io receive_tls(std::size_t wanted);
+  bool flush();
+  bool flush_tls();
+  // Where the next bytes go: behind what was kept, in scratch memory while that is short.
+  struct Room {
+    protocol::MutableBytes bytes;
+    std::size_t kept;  // bytes of the inbox that belong before them, when in_scratch
+    bool in_scratch;
+  };
+  [[nodiscard]] Room room(std::size_t wanted);
+  void show(const Room& room, std::size_t count);
+
+  Reactor* reactor_ = nullptr;
+  Watch watch_;
+  Inbox inbox_;
+  protocol::Bytes received_;
+  std::vector<std::byte> unsent_;
+  std::size_t sent_ = 0;  // of unsent_
+  std::unique_ptr<protocol::TlsEngine> tls_;
+  std::coroutine_handle<> quiet_;
+  unsigned draining_ = 0;
+};
+
+}  // namespace holdfast::proxy

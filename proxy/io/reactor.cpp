@@ -1,0 +1,170 @@
+#include "proxy/io/reactor.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+namespace holdfast::proxy {
+
+// ---- Watch ----------------------------------------------------------------------------------------------------------
+
+Watch::~Watch() {
+  close();
+}
+
+bool Watch::attach(Reactor& reactor, int fd) {
+  reactor_ = &reactor;
+  fd_ = fd;
+  // Assumed until a system call says otherwise: a fresh socket may hold bytes that came before it was registered.
+  readable_ = true;
+  writable_ = true;
+  hung_up_ = false;
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = this;
+  if (::epoll_ctl(reactor.epoll_, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+  close();
+  return false;
+}
+
+int Watch::detach() {
+  const int fd = std::exchange(fd_, -1);
+  if (fd < 0) return fd;
+  ::epoll_ctl(reactor_->epoll_, EPOLL_CTL_DEL, fd, nullptr);
+  reactor_->forget(this);
+  return fd;
+}
+
+void Watch::close() {
+  if (fd_ < 0) return;
+  const int fd = std::exchange(fd_, -1);
+  reactor_->forget(this);
+  ::close(fd);  // leaves the epoll set by itself: no other descriptor refers to the socket
+  // Whoever waited finds the watch closed.
+  if (auto reader = std::exchange(reader_, {})) reactor_->schedule(reader);
+  for (auto& writer : writers_) {
+    if (writer) reactor_->schedule(std::exchange(writer, {}));
+  }
+}
+
+void Watch::wake_reader() {
+  if (auto reader = std::exchange(reader_, {})) reactor_->schedule(reader);
+}
+
+void Watch::deliver(std::uint32_t events) {
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    readable_ = true;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
+  }
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
+  // Each resumption may close or destroy this watch: everything is taken out first.
+  if (writable_) {
+    for (auto& writer : writers_) {
+      if (writer) reactor_->schedule(std::exchange(writer, {}));
+    }
+  }
+  const auto reader = may_read() ? std::exchange(reader_, {}) : std::coroutine_handle<>{};
+  if (reader) {
+    reader.resume();
+  } else if (hung_up_ && hook_ != nullptr) {
+    std::exchange(hook_, nullptr)(hook_context_);
+  }
+}
+
+// ---- Reactor --------------------------------------------------------------------------------------------------------
+
+Reactor::Reactor() : now_(Clock::now()), deadlines_(now_), scratch_(scratch_size) {
+  epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+  if (epoll_ < 0) throw std::system_error(errno, std::system_category(), "epoll_create1");
+  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_ < 0) throw std::system_error(errno, std::system_category(), "eventfd");
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.ptr = nullptr;
+  if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0) {
+    throw std::system_error(errno, std::system_category(), "epoll_ctl");
+  }
+}
+
+Reactor::~Reactor() {
+  if (wake_ >= 0) ::close(wake_);
+  if (epoll_ >= 0) ::close(epoll_);
+}
+
+void Reactor::run() {
+  while (!stopping_.load(std::memory_order_acquire)) {
+    const int wait = scheduled_.empty() ? deadlines_.wait_ms(now_) : 0;
+    event_count_ = ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), wait);
+    now_ = Clock::now();
+    if (event_count_ < 0) event_count_ = 0;  // EINTR: signals are handled elsewhere
+    for (int i = 0; i < event_count_; ++i) {
+      auto& event = events_[static_cast<std::size_t>(i)];
+      auto* watch = static_cast<Watch*>(event.data.ptr);
+      event.data.ptr = nullptr;
+      if (watch != nullptr) {
+        watch->deliver(event.events);
+        run_scheduled();
+      } else if (event.events != 0) {
+        run_posted();
+        run_scheduled();
+      }
+    }
+    event_count_ = 0;
+    if (deadlines_.armed() > 0) deadlines_.advance(now_);
+    run_scheduled();
+  }
+  run_posted();
+  run_scheduled();
+}
+
+void Reactor::run_scheduled() {
+  // Each may schedule more; those run in the next round, before the loop waits again.
+  while (!scheduled_.empty()) {
+    running_.swap(scheduled_);
+    for (auto handle : running_) handle.resume();
+    running_.clear();
+  }
+}
+
+void Reactor::run_posted() {
+  std::uint64_t count = 0;
+  // Edge-triggered: the counter is emptied before the list is taken, so that no posting is missed.
+  [[maybe_unused]] const auto ignored = ::read(wake_, &count, sizeof count);
+  std::vector<std::function<void()>> work;
+  {
+    const std::lock_guard lock(posted_mutex_);
+    work.swap(posted_);
+  }
+  for (auto& item : work) item();
+}
+
+void Reactor::post(std::function<void()> work) {
+  {
+    const std::lock_guard lock(posted_mutex_);
+    posted_.push_back(std::move(work));
+    if (posted_.size() > 1) return;  // whoever posted the first has rung the bell
+  }
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto ignored = ::write(wake_, &one, sizeof one);
+}
+
+void Reactor::stop() {
+  post([this] { stopping_.store(true, std::memory_order_release); });
+}
+
+void Reactor::forget(Watch* watch) {
+  // Events of this turn that were not delivered yet.
+  for (int i = 0; i < event_count_; ++i) {
+    auto& event = events_[static_cast<std::size_t>(i)];
+    if (event.data.ptr == watch) {
+      event.data.ptr = nullptr;
+      event.events = 0;
+    }
+  }
+}
+
+}  // namespace holdfast::proxy

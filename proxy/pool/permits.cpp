@@ -1,0 +1,51 @@
+#include "proxy/pool/permits.hpp"
+
+#include <algorithm>
+
+namespace holdfast::proxy {
+
+bool Permits::want(Worker* worker, health::TimePoint since) {
+  const std::lock_guard lock(mutex_);
+  auto found = std::ranges::find(wants_, worker, &Want::worker);
+  if (found != wants_.end()) {
+    found->since = since;
+    return false;
+  }
+  wants_.push_back({worker, since});
+  wants_count_.store(static_cast<std::uint32_t>(wants_.size()), std::memory_order_release);
+  return true;
+}
+
+void Permits::unwant(Worker* worker) {
+  if (!wanted()) return;
+  const std::lock_guard lock(mutex_);
+  std::erase_if(wants_, [worker](const Want& want) { return want.worker == worker; });
+  wants_count_.store(static_cast<std::uint32_t>(wants_.size()), std::memory_order_release);
+}
+
+Worker* Permits::take_want(const Worker* self, std::optional<health::TimePoint> own) {
+  const std::lock_guard lock(mutex_);
+  auto oldest = wants_.end();
+  for (auto it = wants_.begin(); it != wants_.end(); ++it) {
+    if (it->worker == self || (own && it->since >= *own)) continue;
+    if (oldest == wants_.end() || it->since < oldest->since) oldest = it;
+  }
+  if (oldest == wants_.end()) return nullptr;
+  Worker* worker = oldest->worker;
+  wants_.erase(oldest);
+  wants_count_.store(static_cast<std::uint32_t>(wants_.size()), std::memory_order_release);
+  return worker;
+}
+
+std::shared_ptr<Permits> PermitBook::find(const PoolKey& key, const std::string& member, std::uint32_t limit) {
+  const std::lock_guard lock(mutex_);
+  auto& entry = book_[{key, member}];
+  if (!entry) {
+    entry = std::make_shared<Permits>(limit);
+  } else {
+    entry->set_limit(limit);
+  }
+  return entry;
+}
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,133 @@
+#include "proxy/route/unit.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+#include "protocol/frontend.hpp"
+#include "protocol/message.hpp"
+
+namespace holdfast::proxy {
+
+using protocol::Frame;
+using protocol::sql::Access;
+using protocol::sql::TransactionControl;
+using protocol::sql::Verdict;
+
+const Verdict& verdict_of(protocol::Statement& statement, protocol::sql::Classifier& classifier) {
+  if (!statement.verdict_known()) {
+    statement.set_verdict(statement.opaque() ? protocol::sql::unseen_verdict : classifier.verdict(statement.text()));
+  }
+  return statement.verdict();
+}
+
+void unite(Verdict& into, const Verdict& next) {
+  // Control stays meaningful for the first statement of a batch: BEGIN READ ONLY and what follows. Any other mixture is
+  // for the primary.
+  if (into.control == TransactionControl::none) {
+    into.control = next.control;
+  } else if (next.control != TransactionControl::none && next.control != into.control) {
+    into.returns_after_commit = true;
+    into.access = Access::write;
+  }
+  into.access = std::max(into.access, next.access);
+  into.effects |= next.effects;
+  into.copy_from_client |= next.copy_from_client;
+  into.returns_after_commit |= next.returns_after_commit;
+  into.makes_read_only |= next.makes_read_only;
+  if (next.hint == protocol::sql::Hint::primary || into.hint == protocol::sql::Hint::none) into.hint = next.hint;
+  into.statements = static_cast<std::uint16_t>(into.statements + next.statements);
+}
+
+Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const protocol::ClientStatements& statements,
+                protocol::sql::Classifier& classifier, std::size_t limit) {
+  Unit unit;
+  unit.verdict = {.access = Access::nothing, .statements = 0};
+  unit.needs_server = false;
+  auto probe = framer;
+  bool parses = false;
+  bool parses_unnamed = false;
+  bool others = false;
+  std::size_t seen = 0;
+  const auto decided = [&unit] {
+    unit.shape = Unit::Shape::decided;
+    return unit;
+  };
+  const auto write = [&unit, &decided] {
+    unit.needs_server = true;
+    unit.verdict.access = Access::write;
+    return decided();
+  };
+  for (;;) {
+    const Frame frame = probe.next(received.subspan(seen));
+    if (frame.kind == Frame::Kind::error) {
+      unit.shape = Unit::Shape::broken;
+      return unit;
+    }
+    namespace client = protocol::client;
+    // Nothing has begun that these could belong to: a COPY that has failed, nothing to flush. The session drops them.
+    if (!unit.needs_server && frame.kind == Frame::Kind::start &&
+        (frame.tag == client::copy_data || frame.tag == client::copy_done || frame.tag == client::copy_fail ||
+         frame.tag == client::flush)) {
+      return decided();
+    }
+    if (frame.kind == Frame::Kind::need_more || (frame.kind == Frame::Kind::start && !frame.last)) {
+      unit.answered_alone = seen == 0 && (frame.tag == client::query || frame.tag == client::function_call);
+      const std::size_t wanted = frame.kind == Frame::Kind::start ? std::size_t{frame.length} + 1 : frame.wanted;
+      // A message that is not held as a whole, or a batch that is longer than what is held: it streams to the primary.
+      if (seen > limit || (frame.kind == Frame::Kind::start && wanted > limit)) return write();
+      unit.wanted = seen + wanted;
+      return unit;
+    }
+    if (frame.tag == client::parse) {
+      parses = true;
+    } else if (frame.tag != client::sync) {
+      others = true;
+    }
+    switch (frame.tag) {
+      case client::query: {
+        unit.answered_alone = seen == 0;
+        const auto query = protocol::parse_query(frame.body());
+        if (!query) return write();
+        unit.needs_server = true;
+        unite(unit.verdict, classifier.verdict(*query));
+        return decided();
+      }
+      case client::parse: {
+        unit.needs_server = true;
+        const auto parse = protocol::parse_parse(frame.body());
+        if (!parse) return write();
+        parses_unnamed |= parse->name.empty();
+        unite(unit.verdict, classifier.verdict(parse->sql));
+        break;
+      }
+      case client::bind: {
+        unit.needs_server = true;
+        const auto bind = protocol::parse_bind_head(frame.body(), protocol::Extent::whole);
+        if (!bind || !*bind) return write();
+        // The unnamed statement is the one of this batch, whatever it was before.
+        if (parses_unnamed && (*bind)->statement.empty()) break;
+        const auto found = statements.find((*bind)->statement);
+        // A name that the batch itself defines was judged at its Parse; an unknown one fails anywhere.
+        if (found.verdict == protocol::ClientStatements::Verdict::ok && found.statement != nullptr) {
+          unite(unit.verdict, verdict_of(*found.statement, classifier));
+        } else if (found.verdict == protocol::ClientStatements::Verdict::wait) {
+          return write();
+        }
+        break;
+      }
+      case client::function_call: unit.answered_alone = seen == 0; return write();
+      case client::sync: unit.only_parses = parses && !others; return decided();
+      case client::flush:
+        if (unit.needs_server) return decided();
+        break;
+      case client::terminate: return decided();
+      case client::password: return write();  // no place for it here: the session says so
+      default: unit.needs_server = true; break;
+    }
+    // Parse messages alone may be answered without a server: their end is looked for.
+    if (unit.verdict.access == Access::write && others) return decided();
+    seen += frame.bytes.size();
+  }
+}
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,175 @@
+// Links over socket pairs, driven by a reactor without a thread of its own.
+#include "proxy/io/link.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace holdfast::proxy {
+namespace {
+
+// The link under test has the one end, the test the other.
+class LinkTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()), 0);
+    ASSERT_TRUE(link.attach(reactor, ends[0]));
+    peer = ends[1];
+  }
+  void TearDown() override {
+    if (peer >= 0) ::close(peer);
+  }
+  void peer_writes(const std::string& text) const {
+    ASSERT_EQ(::send(peer, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+  }
+  [[nodiscard]] std::string received() const { return std::string(protocol::as_text(link.received())); }
+  // Takes what there is until the socket is empty, keeping all of it, as for a long message.
+  void receive_all(std::size_t wanted) {
+    while (link.receive(wanted) == Io::ok) {
+    }
+  }
+
+  Reactor reactor;
+  Link link;
+  int peer = -1;
+};
+
+std::string pattern(std::size_t size) {
+  std::string text(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>('a' + i % 23);
+  return text;
+}
+
+TEST_F(LinkTest, shows_new_bytes_behind_what_was_kept) {
+  peer_writes("abc");
+  ASSERT_EQ(link.receive(), Io::ok);
+  link.consume(1);
+  link.keep_rest();
+  peer_writes("def");
+  ASSERT_EQ(link.receive(), Io::ok);
+  EXPECT_EQ(received(), "bcdef");
+}
+
+// A long message's beginning lies in the inbox, which grows before the read that then gives nothing.
+TEST_F(LinkTest, keeps_what_was_received_when_a_read_gives_nothing) {
+  const auto text = pattern(64 * 1024);
+  peer_writes(text);
+  ASSERT_EQ(link.receive(), Io::ok);
+  ASSERT_EQ(link.receive(200'000), Io::would_block);
+  EXPECT_EQ(received(), text);
+  ASSERT_EQ(link.receive(2'000'000), Io::would_block);
+  EXPECT_EQ(received(), text);
+}
+
+TEST_F(LinkTest, long_message_in_pieces_comes_together) {
+  const auto text = pattern(150'000);
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const auto size = std::min<std::size_t>(30'000, text.size() - at);
+    peer_writes(text.substr(at, size));
+    at += size;
+    receive_all(text.size());
+  }
+  EXPECT_EQ(received(), text);
+  link.consume(149'990);
+  link.keep_rest();
+  peer_writes("next");
+  ASSERT_EQ(link.receive(), Io::ok);
+  EXPECT_EQ(received(), text.substr(149'990) + "next");
+}
+
+TEST_F(LinkTest, close_leaves_received_bytes_readable) {
+  const auto text = pattern(20'000);
+  peer_writes(text);
+  ASSERT_EQ(link.receive(), Io::ok);
+  link.keep_rest();
+  link.close();
+  EXPECT_FALSE(link.open());
+  EXPECT_EQ(received(), text);
+  link.consume(5);
+  EXPECT_EQ(received(), text.substr(5));
+  EXPECT_EQ(link.receive(), Io::closed);
+}
+
+TEST_F(LinkTest, send_to_a_peer_that_is_gone_closes) {
+  ::close(std::exchange(peer, -1));
+  EXPECT_FALSE(link.send(protocol::as_bytes("hello")));
+  EXPECT_FALSE(link.open());
+}
+
+TEST_F(LinkTest, unread_bytes_come_first) {
+  peer_writes("world");
+  ASSERT_EQ(link.receive(), Io::ok);
+  link.unread(protocol::as_bytes("hello "));
+  EXPECT_EQ(received(), "hello world");
+}
+
+TEST_F(LinkTest, rewind_shows_what_was_consumed_in_this_pass) {
+  peer_writes("abcdef");
+  ASSERT_EQ(link.receive(), Io::ok);
+  const auto start = link.received();
+  link.consume(4);
+  link.rewind(start);
+  EXPECT_EQ(received(), "abcdef");
+}
+
+// Reads until the peer's end is empty.
+std::size_t drain_peer(int peer) {
+  std::array<char, 65536> buffer{};
+  std::size_t total = 0;
+  for (;;) {
+    const auto got = ::recv(peer, buffer.data(), buffer.size(), 0);
+    if (got <= 0) return total;
+    total += static_cast<std::size_t>(got);
+  }
+}
+
+Task<> drain_then_stop(Link& link, Reactor& reactor, bool& result) {
+  result = co_await link.drain();
+  reactor.stop();
+}
+
+TEST_F(LinkTest, drain_ends_when_everything_is_sent) {
+  const auto text = pattern(4'000'000);
+  ASSERT_TRUE(link.send(protocol::as_bytes(text)));
+  ASSERT_TRUE(link.unsent());
+  bool drained = false;
+  Gate gate;
+  spawn(gate, drain_then_stop(link, reactor, drained));
+  ASSERT_EQ(gate.inside(), 1U);
+  std::size_t taken = 0;
+  std::thread reader([this, &taken, &text] {
+    while (taken < text.size()) taken += drain_peer(peer);
+  });
+  reactor.run();
+  reader.join();
+  EXPECT_TRUE(drained);
+  EXPECT_FALSE(link.unsent());
+  EXPECT_EQ(gate.inside(), 0U);
+  EXPECT_EQ(taken, text.size());
+}
+
+TEST_F(LinkTest, close_ends_both_drains_and_then_quiet) {
+  const auto text = pattern(4'000'000);
+  ASSERT_TRUE(link.send(protocol::as_bytes(text)));
+  bool first = true;
+  bool second = true;
+  Gate gate;
+  spawn(gate, drain_then_stop(link, reactor, first));
+  spawn(gate, drain_then_stop(link, reactor, second));
+  ASSERT_EQ(gate.inside(), 2U);
+  link.close();
+  reactor.run();
+  EXPECT_FALSE(first);
+  EXPECT_FALSE(second);
+  EXPECT_EQ(gate.inside(), 0U);
+}
+
+}  // namespace
+}  // namespace holdfast::proxy
