@@ -1,0 +1,234 @@
+// What must hold when the primary goes, on real servers: nobody is disconnected, nothing acknowledged is lost, nothing
+// runs twice, and a primary that comes back gets not one statement.
+#include <gtest/gtest.h>
+
+#include "tests/support/holdfast.hpp"
+#include "tests/support/load.hpp"
+#include "tests/support/postgres.hpp"
+
+namespace holdfast::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string config_for(ReplicationSet& set, const std::string& more = {}) {
+  return "listen:\n"
+         "  - address: 127.0.0.1:${port}\n"
+         "clusters:\n"
+         "  main:\n"
+         "    members:\n" +
+         members_yaml(set) + "    monitor: { user: holdfast, password: " + monitor_password +
+         " }\n"
+         "databases:\n"
+         "  \"*\": { cluster: main }\n"
+         "pool: { size: 16 }\n"
+         "auth: { users_file: ${folder}/users.txt }\n"
+         "http: { address: \"127.0.0.1:${http_port}\" }\n" +
+         more;
+}
+
+class Failover : public ::testing::Test {
+ protected:
+  static ReplicationOptions quorum() {
+    return {.replicas = 2, .quorum = true, .server = {.settings = {{"wal_receiver_timeout", "2s"}}}};
+  }
+  static HoldfastOptions options(ReplicationSet& set, const std::string& more = {}) {
+    return {.config = config_for(set, more),
+            .files = {{"users.txt", std::string("\"app\" \"") + app_password + "\"\n"}}};
+  }
+  static std::string on(const std::string& name, const std::string& member) {
+    return name + "{cluster=\"main\",member=\"" + member + "\"";
+  }
+  static void wait_for_acknowledged(const Load& load, std::uint64_t count) {
+    ASSERT_TRUE(wait_until(60s, [&] { return load.acknowledged() >= count; })) << load.acknowledged();
+  }
+  // pg2 becomes primary and pg3 follows it: with quorum commit nothing is acknowledged before that.
+  static void promote_pg2(ReplicationSet& set) {
+    set.replica(0).promote();
+    set.replica(1).repoint(set.replica(0));
+  }
+  // The replica that has received most, as an administrator would choose.
+  static Server& most_advanced(ReplicationSet& set) {
+    const auto position = [](Server& server) {
+      return std::stoull(server.scalar("SELECT (pg_last_wal_receive_lsn() - '0/0')::bigint"));
+    };
+    return position(set.replica(0)) >= position(set.replica(1)) ? set.replica(0) : set.replica(1);
+  }
+};
+
+TEST_F(Failover, loses_nothing_and_disconnects_nobody_when_the_primary_is_killed) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set));
+  constexpr int writers = 32;
+  constexpr std::uint64_t each = 100'000 / writers;
+  Load load({.conninfo = proxy.conninfo(),
+             .writers = writers,
+             .readers = 4,
+             .transactions = 4,
+             .idle = 8,
+             .writes_each = each});
+  load.start();
+  wait_for_acknowledged(load, 40'000);
+  set.primary().kill9_tree();
+  Server& heir = most_advanced(set);
+  heir.promote();
+  Server& other = &heir == &set.replica(0) ? set.replica(1) : set.replica(0);
+  other.repoint(heir);
+  load.wait_for_writers();
+  load.stop();
+  const auto& report = load.report();
+  EXPECT_EQ(report.disconnects, 0U);
+  EXPECT_EQ(report.idle_broken, 0U);
+  EXPECT_EQ(report.wrong_reads, 0U);
+  for (const auto& [state, count] : report.errors) {
+    EXPECT_TRUE(state == "08007" || state == "40001") << state << ": " << count;
+  }
+  const auto by_transactions = 2 * (report.transactions + report.unknown_transactions);
+  EXPECT_EQ(report.acknowledged.size() + report.unknown.size() - by_transactions, writers * each)
+      << "every write was either acknowledged or told to be unknown";
+  auto primary = heir.connect("postgres");
+  const auto check = check_load(primary, report);
+  EXPECT_EQ(check.missing, 0U);
+  EXPECT_EQ(check.twice, 0U);
+  std::printf("longest write gap %.1f ms, read gap %.1f ms\n",
+              static_cast<double>(report.longest_write_gap.length.count()) / 1000,
+              static_cast<double>(report.longest_read_gap.length.count()) / 1000);
+}
+
+TEST_F(Failover, tells_a_client_inside_a_transaction_40001_and_keeps_it) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set));
+  auto client = proxy.connect();
+  client.exec("CREATE TABLE t (a int)");
+  client.exec("BEGIN");
+  client.exec("INSERT INTO t VALUES (1)");
+  set.primary().kill9_tree();
+  promote_pg2(set);
+  try {
+    client.exec("INSERT INTO t VALUES (2)");
+    FAIL() << "the transaction went on";
+  } catch (const SqlError& error) {
+    EXPECT_EQ(error.sqlstate(), "40001");
+  }
+  try {
+    client.exec("SELECT 1");
+    FAIL() << "a failed block answered";
+  } catch (const SqlError& error) {
+    EXPECT_EQ(error.sqlstate(), "25P02");
+  }
+  client.exec("ROLLBACK");
+  client.exec("INSERT INTO t VALUES (3)");
+  EXPECT_EQ(client.scalar("SELECT string_agg(a::text, ',') FROM t"), "3");
+}
+
+TEST_F(Failover, old_primary_that_returns_gets_no_statement) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set));
+  auto client = proxy.connect();
+  client.exec("CREATE TABLE t (a int)");
+  set.primary().kill9_tree();
+  promote_pg2(set);
+  client.exec("INSERT INTO t VALUES (1)");
+  // Back as it was: writable, on the old timeline. It waits for a synchronous standby for ever, so that is taken off.
+  Server& old = set.primary();
+  old.start();
+  old.set({{"synchronous_standby_names", ""}});
+  ASSERT_TRUE(wait_until(10s, [&] {
+    return proxy.metric(on("holdfast_member_state", "pg1") + ",state=\"fenced\"}") == 1.0;
+  })) << proxy.log();
+  for (int i = 0; i < 200; ++i) {
+    client.exec("INSERT INTO t VALUES (" + std::to_string(i) + ")");
+    static_cast<void>(client.scalar("SELECT count(*) FROM t"));
+  }
+  EXPECT_EQ(old.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'"), "0");
+  EXPECT_EQ(old.scalar("SELECT count(*) FROM t"), "0");
+  EXPECT_NE(proxy.log().find("fenced"), std::string::npos);
+}
+
+TEST_F(Failover, writes_follow_the_higher_timeline_while_the_old_primary_lives) {
+  ReplicationSet set({.replicas = 2, .quorum = false});
+  Holdfast proxy(options(set));
+  auto client = proxy.connect();
+  client.exec("CREATE TABLE t (a int)");
+  ReplicationSet::wait_caught_up(set.primary(), set.replica(0));
+  set.replica(0).promote();  // the old primary is alive, writable and knows nothing
+  ASSERT_TRUE(
+      wait_until(10s, [&] { return proxy.metric(on("holdfast_member_state", "pg2") + ",state=\"primary\"}") == 1.0; }));
+  client.exec("INSERT INTO t VALUES (1)");
+  EXPECT_EQ(set.replica(0).scalar("SELECT count(*) FROM t"), "1");
+  EXPECT_EQ(set.primary().scalar("SELECT count(*) FROM t"), "0");
+}
+
+TEST_F(Failover, primary_that_hangs_is_noticed_also_by_clients_that_wait_for_answers) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set));
+  auto client = proxy.connect();
+  client.exec("CREATE TABLE t (a int)");
+  set.primary().sigstop_tree();
+  std::thread promotion([&] {
+    // Somebody else notices too and promotes.
+    static_cast<void>(
+        wait_until(20s, [&] { return proxy.metric("holdfast_cluster_has_primary{cluster=\"main\"}") == 0.0; }));
+    promote_pg2(set);
+  });
+  std::string state;
+  try {
+    client.exec("INSERT INTO t VALUES (1)");
+  } catch (const SqlError& error) {
+    state = error.sqlstate();
+  }
+  promotion.join();
+  EXPECT_TRUE(state.empty() || state == "08007") << state;
+  EXPECT_TRUE(client.alive());
+  client.exec("INSERT INTO t VALUES (2)");
+  EXPECT_EQ(set.replica(0).scalar("SELECT count(*) FROM t WHERE a = 2"), "1");
+  set.primary().sigcont_tree();
+  client.exec("INSERT INTO t VALUES (3)");
+  EXPECT_EQ(set.replica(0).scalar("SELECT count(*) FROM t WHERE a = 3"), "1");
+}
+
+TEST_F(Failover, replica_that_dies_moves_its_reads_and_nothing_else) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set));
+  Load load({.conninfo = proxy.conninfo(), .writers = 4, .readers = 8});
+  load.start();
+  wait_for_acknowledged(load, 500);
+  const auto before = load.reads();
+  set.replica(0).kill9_tree();
+  ASSERT_TRUE(wait_until(30s, [&] { return load.reads() > before + 2000; }));
+  load.stop();
+  EXPECT_EQ(load.report().disconnects, 0U);
+  EXPECT_TRUE(load.report().errors.empty()) << load.report().errors.begin()->first;
+  EXPECT_EQ(load.report().wrong_reads, 0U);
+}
+
+TEST_F(Failover, writes_that_wait_too_long_for_a_primary_fail_and_reads_go_on) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set, "reads: { consistency: eventual }\n"));
+  auto proxy_config = config_for(set, "reads: { consistency: eventual }\n");
+  proxy_config.replace(proxy_config.find("pool: { size: 16 }"), 18, "pool: { size: 16, hold_timeout: 1s }");
+  proxy.write_config(proxy_config);
+  proxy.reload();
+  ASSERT_TRUE(proxy.wait_log("reloaded"));
+  auto client = proxy.connect();
+  client.exec("CREATE TABLE t (a int)");
+  ReplicationSet::wait_caught_up(set.primary(), set.replica(0));
+  ReplicationSet::wait_caught_up(set.primary(), set.replica(1));
+  set.primary().kill9_tree();
+  try {
+    client.exec("INSERT INTO t VALUES (1)");
+    FAIL() << "a write succeeded without a primary";
+  } catch (const SqlError& error) {
+    EXPECT_TRUE(error.sqlstate() == "57P03" || error.sqlstate() == "08007") << error.what();
+  }
+  try {
+    client.exec("INSERT INTO t VALUES (1)");
+    FAIL() << "a write succeeded without a primary";
+  } catch (const SqlError& error) {
+    EXPECT_EQ(error.sqlstate(), "57P03") << error.what();
+  }
+  EXPECT_EQ(client.scalar("SELECT count(*) FROM t"), "0");
+}
+
+}  // namespace
+}  // namespace holdfast::testing
