@@ -94,6 +94,7 @@ class ClientSession {
   [[nodiscard]] std::uint64_t scope() const;
   Step take_server(health::MemberIndex member, Waiter::Kind kind);
   Step forward(const protocol::Frame& frame);
+  protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
   void forward_query(const protocol::Frame& frame);
   Step forward_statement(const protocol::Frame& frame);
   void forward_plain(const protocol::Frame& frame, protocol::Trait traits);

@@ -67,11 +67,13 @@ void ClientSession::unit_answered(char status) {
     unit_writes_ = false;
     doomed_.clear();
   }
-  // With more in flight the names and pins may be younger than what was thrown away: then they stay.
-  if (unit_discards_ && !server_->exchange.expects()) {
-    unit_discards_ = false;
-    if (std::exchange(names_discarded_, false) && statements_.settled()) statements_.deallocate_all();
-    if (std::exchange(all_discarded_, false) && status == 'I') pins_ = Effect::none;
+  if (unit_discards_) {
+    // With more in flight the names and pins may be younger than what was thrown away: then they stay, for good.
+    unit_discards_ = server_->exchange.expects();
+    const bool names = std::exchange(names_discarded_, false) && !unit_discards_;
+    const bool all = std::exchange(all_discarded_, false) && !unit_discards_;
+    if (names && statements_.settled()) statements_.deallocate_all();
+    if (all && status == 'I') pins_ = Effect::none;
   }
   if (status == 'I' && unit_ddl_) {
     unit_ddl_ = !server_->exchange.idle();

@@ -397,6 +397,21 @@ void ClientSession::settle_skipped(protocol::Exchange::Fate fate, std::uint32_t 
   server_->statements.settle(cookie, protocol::Outcome::skipped);
 }
 
+// What has to reach the server in front of this message, and the message's own rewritten head.
+protocol::StatementPlan ClientSession::send_ahead(const protocol::StatementMessage& understood, const Frame& frame) {
+  auto& out = worker_.scratch_out;
+  out.clear();
+  const auto plan = worker_.prepared.prepare(understood, frame, statements_, server_->statements, out);
+  for (const auto& injected : plan.messages()) {
+    announce({.tag = injected.tag, .origin = Origin::proxy, .cookie = injected.cookie});
+  }
+  if (!out.empty()) {
+    auto& to = worker_.composer.writable();
+    to.insert(to.end(), out.begin(), out.end());
+  }
+  return plan;
+}
+
 void ClientSession::forward_query(const Frame& frame) {
   Verdict verdict = protocol::sql::unseen_verdict;
   if (frame.last) {
@@ -408,16 +423,7 @@ void ClientSession::forward_query(const Frame& frame) {
   note_effects(verdict);
   // A simple Query destroys the unnamed statement, here and on the server.
   const auto understood = worker_.prepared.understand(frame, statements_);
-  auto& out = worker_.scratch_out;
-  out.clear();
-  const auto plan = worker_.prepared.prepare(understood, frame, statements_, server_->statements, out);
-  for (const auto& injected : plan.messages()) {
-    announce({.tag = injected.tag, .origin = Origin::proxy, .cookie = injected.cookie});
-  }
-  if (!out.empty()) {
-    auto& to = worker_.composer.writable();
-    to.insert(to.end(), out.begin(), out.end());
-  }
+  send_ahead(understood, frame);
   announce({.tag = frame.tag, .traits = traits_of(verdict), .cookie = understood.cookie});
   worker_.composer.forward(frame.bytes);
   if (frame.last) inject_restore();
@@ -444,16 +450,7 @@ ClientSession::Step ClientSession::forward_statement(const Frame& frame) {
     bound_traits_ = traits_of(verdict);
     bound_ = verdict.control;
   }
-  auto& out = worker_.scratch_out;
-  out.clear();
-  const auto plan = worker_.prepared.prepare(understood, frame, statements_, server_->statements, out);
-  for (const auto& injected : plan.messages()) {
-    announce({.tag = injected.tag, .origin = Origin::proxy, .cookie = injected.cookie});
-  }
-  if (!out.empty()) {
-    auto& to = worker_.composer.writable();
-    to.insert(to.end(), out.begin(), out.end());
-  }
+  const auto plan = send_ahead(understood, frame);
   switch (plan.kind) {
     case protocol::StatementPlan::Kind::forward:
       announce({.tag = frame.tag, .cookie = understood.cookie});
@@ -467,10 +464,8 @@ ClientSession::Step ClientSession::forward_statement(const Frame& frame) {
     case protocol::StatementPlan::Kind::fail: {
       const auto cookie = understood.cookie != 0 ? understood.cookie : statements_.issue();
       doomed_.emplace_back(cookie, protocol::error_of(understood, frame.bytes));
-      // What was sent in its stead is the last message of `out`, a Bind or Describe of a name that can't be.
-      announce({.tag = frame.tag == client::parse || frame.tag == client::close ? client::bind : frame.tag,
-                .origin = Origin::doomed,
-                .cookie = cookie});
+      // What goes out in its stead is a Describe of a name that can't be.
+      announce({.tag = client::describe, .origin = Origin::doomed, .cookie = cookie});
       dropping_body_ = !frame.last;
       break;
     }

@@ -103,6 +103,29 @@ TEST_F(SessionState, names_are_free_again_after_deallocate_all_and_discard_all) 
   }
 }
 
+TEST_F(SessionState, name_made_behind_a_deallocate_all_in_the_pipeline_stays) {
+  auto client = proxy_.connect();
+  auto* raw = client.raw();
+  ASSERT_EQ(PQenterPipelineMode(raw), 1);
+  ASSERT_EQ(PQsendQueryParams(raw, "DEALLOCATE ALL", 0, nullptr, nullptr, nullptr, nullptr, 0), 1);
+  ASSERT_EQ(PQpipelineSync(raw), 1);
+  ASSERT_EQ(PQsendPrepare(raw, "young", "SELECT 7", 0, nullptr), 1);
+  ASSERT_EQ(PQpipelineSync(raw), 1);
+  for (int syncs = 0; syncs < 2;) {
+    PGresult* result = PQgetResult(raw);
+    if (result == nullptr) continue;  // between two statements
+    const auto status = PQresultStatus(result);
+    PQclear(result);
+    ASSERT_NE(status, PGRES_FATAL_ERROR) << PQerrorMessage(raw);
+    if (status == PGRES_PIPELINE_SYNC) ++syncs;
+  }
+  ASSERT_EQ(PQexitPipelineMode(raw), 1);
+  for (int i = 0; i < 2; ++i) {
+    const auto rows = checked_rows(PQexecPrepared(raw, "young", 0, nullptr, nullptr, nullptr, 0), raw);
+    EXPECT_EQ(rows.at(0).at(0), "7");
+  }
+}
+
 TEST_F(SessionState, discard_all_ends_a_pin) {
   auto client = proxy_.connect();
   auto other = proxy_.connect();
