@@ -129,6 +129,11 @@ Outcome run(bool quiet) {
   const auto position = [](Connection& replica) {
     return std::stoull(replica.scalar("SELECT (pg_last_wal_receive_lsn() - '0/0')::bigint"));
   };
+  // Only once nothing more can arrive: a replica that still receives could end up ahead of the one that is chosen, and
+  // could then never follow it.
+  for (auto& replica : administrators) {
+    static_cast<void>(wait_until(5s, [&] { return replica.scalar("SELECT count(*) FROM pg_stat_wal_receiver") == "0"; }));
+  }
   const bool second = position(administrators[1]) > position(administrators[0]);
   Server& heir = set.replica(second ? 1 : 0);
   Server& other = set.replica(second ? 0 : 1);

@@ -49,6 +49,11 @@ class Failover : public ::testing::Test {
   }
   // The replica that has received most, as an administrator would choose.
   static Server& most_advanced(ReplicationSet& set) {
+    // Once nothing more can arrive: one that is ahead of the chosen one could never follow it.
+    for (std::size_t i = 0; i < 2; ++i) {
+      static_cast<void>(
+          wait_until(5s, [&] { return set.replica(i).scalar("SELECT count(*) FROM pg_stat_wal_receiver") == "0"; }));
+    }
     const auto position = [](Server& server) {
       return std::stoull(server.scalar("SELECT (pg_last_wal_receive_lsn() - '0/0')::bigint"));
     };
