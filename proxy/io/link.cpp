@@ -1,11 +1,11 @@
 #include "proxy/io/link.hpp"
 
-#include <sys/socket.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "proxy/io/syscalls.hpp"
 
 namespace holdfast::proxy {
 namespace {
@@ -21,6 +21,7 @@ constexpr std::size_t cipher_size = 34 * 1024;
 
 Link::~Link() {
   close();
+  if (reactor_ != nullptr) reactor_->forget_scratch(*this);
 }
 
 bool Link::attach(Reactor& reactor, int fd) {
@@ -64,8 +65,9 @@ Task<Result<void>> Link::handshake() {
     if (*done) co_return Result<void>{};
     co_await watch_.readable();
     if (!open()) co_return fail(sqlstate::connection_failure, "connection closed during the TLS handshake");
-    auto buffer = reactor_->scratch();
-    const auto got = ::recv(watch_.fd(), buffer.data(), buffer.size(), 0);
+    keep_rest();
+    auto buffer = reactor_->scratch(*this);
+    const auto got = sys::recv(watch_.fd(), buffer.data(), buffer.size());
     if (got > 0) {
       tls_->feed(buffer.first(static_cast<std::size_t>(got)));
       if (static_cast<std::size_t>(got) < buffer.size()) watch_.drained();
@@ -96,7 +98,7 @@ bool Link::may_receive() const {
 
 Link::Room Link::room(std::size_t wanted) {
   const auto kept = inbox_.size();
-  const auto scratch = reactor_->scratch();
+  const auto scratch = reactor_->scratch(*this);
   if (kept <= short_rest && wanted <= scratch.size()) return {scratch.subspan(kept), kept, true};
   const auto bytes = inbox_.room(std::max(wanted > kept ? wanted - kept : 0, inbox_step));
   received_ = inbox_.view();  // it may have moved, and the read may give nothing
@@ -127,7 +129,7 @@ Io Link::receive(std::size_t wanted) {
 Io Link::receive_plain(std::size_t wanted) {
   const auto where = room(wanted);
   for (;;) {
-    const auto got = ::recv(watch_.fd(), where.bytes.data(), where.bytes.size(), 0);
+    const auto got = sys::recv(watch_.fd(), where.bytes.data(), where.bytes.size());
     if (got > 0) {
       // A short read means that nothing is left, unless an end of stream came with it: hung_up() reads on.
       if (static_cast<std::size_t>(got) < where.bytes.size()) watch_.drained();
@@ -163,7 +165,7 @@ Io Link::receive_tls(std::size_t wanted) {
     }
     if (tls_->peer_closed()) return Io::closed;
     if (!watch_.may_read()) return Io::would_block;
-    const auto got = ::recv(watch_.fd(), cipher.data(), cipher.size(), 0);
+    const auto got = sys::recv(watch_.fd(), cipher.data(), cipher.size());
     if (got > 0) {
       if (static_cast<std::size_t>(got) < cipher.size()) watch_.drained();
       tls_->feed({cipher.data(), static_cast<std::size_t>(got)});
@@ -209,7 +211,7 @@ bool Link::send(protocol::Bytes bytes) {
   const auto all = bytes.size();
   if (unsent_.empty()) {
     while (!bytes.empty()) {
-      const auto sent = ::send(watch_.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const auto sent = sys::send(watch_.fd(), bytes.data(), bytes.size());
       if (sent >= 0) {
         bytes = bytes.subspan(static_cast<std::size_t>(sent));
         continue;
@@ -231,7 +233,7 @@ bool Link::send(protocol::Bytes bytes) {
 bool Link::flush() {
   if (tls_) return flush_tls();
   while (sent_ < unsent_.size()) {
-    const auto sent = ::send(watch_.fd(), unsent_.data() + sent_, unsent_.size() - sent_, MSG_NOSIGNAL);
+    const auto sent = sys::send(watch_.fd(), unsent_.data() + sent_, unsent_.size() - sent_);
     if (sent >= 0) {
       sent_ += static_cast<std::size_t>(sent);
       continue;
@@ -252,7 +254,7 @@ bool Link::flush() {
 bool Link::flush_tls() {
   while (!tls_->outgoing().empty()) {
     const auto out = tls_->outgoing();
-    const auto sent = ::send(watch_.fd(), out.data(), out.size(), MSG_NOSIGNAL);
+    const auto sent = sys::send(watch_.fd(), out.data(), out.size());
     if (sent >= 0) {
       tls_->consumed(static_cast<std::size_t>(sent));
       continue;

@@ -34,9 +34,9 @@ class Link {
   // Sends close_notify on TLS, then closes. Safe to call twice. received() stays readable.
   void close();
 
-  // One recv. received() then shows what was kept and the new bytes behind it; they may lie in the reactor's scratch
-  // memory, which is gone at the next co_await: keep_rest() before every suspension. `wanted`: bytes in all that would
-  // make progress, a hint.
+  // One recv. received() then shows what was kept and the new bytes behind it. They may lie in the reactor's scratch
+  // memory until another link receives: across a co_await received() holds the same bytes, but elsewhere, and spans of
+  // them are gone. `wanted`: bytes in all that would make progress, a hint.
   Io receive(std::size_t wanted = 0);
   [[nodiscard]] protocol::Bytes received() const { return received_; }
   void consume(std::size_t count) { received_ = received_.subspan(count); }

@@ -1,12 +1,16 @@
 #include "proxy/io/reactor.hpp"
 
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
+
+#include "proxy/io/link.hpp"
+#include "proxy/io/syscalls.hpp"
 
 namespace holdfast::proxy {
 
@@ -88,21 +92,54 @@ Reactor::Reactor() : now_(Clock::now()), deadlines_(now_), scratch_(scratch_size
   if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0) {
     throw std::system_error(errno, std::system_category(), "epoll_ctl");
   }
+  timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (timer_ < 0) throw std::system_error(errno, std::system_category(), "timerfd_create");
+  event.data.ptr = &timer_;
+  if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, timer_, &event) != 0) {
+    throw std::system_error(errno, std::system_category(), "epoll_ctl");
+  }
 }
 
 Reactor::~Reactor() {
+  if (timer_ >= 0) ::close(timer_);
   if (wake_ >= 0) ::close(wake_);
   if (epoll_ >= 0) ::close(epoll_);
 }
 
+std::span<std::byte> Reactor::scratch(Link& link) {
+  if (scratch_user_ != &link) {
+    if (scratch_user_ != nullptr) scratch_user_->keep_rest();
+    scratch_user_ = &link;
+  }
+  return scratch_;
+}
+
+// One timer for all deadlines, set only when one is due before it rings. Not epoll_wait's timeout: the kernel starts
+// and cancels a timer in each wait that has one, which costs as much as a receive (measured: 0.25 µs of 2.8).
+void Reactor::arm_timer() {
+  const auto due = deadlines_.next_due();
+  if (due >= timer_at_) return;  // too early a ring does no harm
+  const auto since_boot = std::max(due.time_since_epoch(), TimePoint::duration(1));
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_boot);
+  itimerspec when{};
+  when.it_value.tv_sec = seconds.count();
+  when.it_value.tv_nsec = std::chrono::nanoseconds(since_boot - seconds).count();
+  if (::timerfd_settime(timer_, TFD_TIMER_ABSTIME, &when, nullptr) == 0) timer_at_ = due;
+}
+
 void Reactor::run() {
   while (!stopping_.load(std::memory_order_acquire)) {
-    const int wait = scheduled_.empty() ? deadlines_.wait_ms(now_) : 0;
-    event_count_ = ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), wait);
+    arm_timer();
+    const int wait = scheduled_.empty() ? -1 : 0;
+    event_count_ = sys::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), wait);
     now_ = Clock::now();
     if (event_count_ < 0) event_count_ = 0;  // EINTR: signals are handled elsewhere
     for (int i = 0; i < event_count_; ++i) {
       auto& event = events_[static_cast<std::size_t>(i)];
+      if (event.data.ptr == &timer_) {
+        timer_at_ = DeadlineWheel::never();  // advance() below does the rest
+        continue;
+      }
       auto* watch = static_cast<Watch*>(event.data.ptr);
       event.data.ptr = nullptr;
       if (watch != nullptr) {

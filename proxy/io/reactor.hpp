@@ -25,6 +25,7 @@ namespace holdfast::proxy {
 using health::Clock;
 using health::TimePoint;
 
+class Link;
 class Reactor;
 
 // A socket as the reactor sees it: what is ready, and who waits for it. Registered once for both directions; the flags
@@ -111,12 +112,17 @@ class Reactor {
   [[nodiscard]] TimePoint now() const { return now_; }
   [[nodiscard]] DeadlineWheel& deadlines() { return deadlines_; }
   [[nodiscard]] Blocks& blocks() { return blocks_; }
-  // Scratch memory for whoever runs now; nothing in it survives a co_await.
-  [[nodiscard]] std::span<std::byte> scratch() { return scratch_; }
+  // Memory that links receive into, one at a time: whose bytes lie there takes them out (Link::keep_rest) before the
+  // next one gets it, so that nothing that a link shows changes behind its back. forget_scratch(): the link goes.
+  [[nodiscard]] std::span<std::byte> scratch(Link& link);
+  void forget_scratch(const Link& link) {
+    if (scratch_user_ == &link) scratch_user_ = nullptr;
+  }
 
  private:
   friend class Watch;
   void forget(Watch* watch);
+  void arm_timer();
   void run_posted();
   void run_scheduled();
 
@@ -124,6 +130,8 @@ class Reactor {
 
   int epoll_ = -1;
   int wake_ = -1;
+  int timer_ = -1;
+  TimePoint timer_at_ = DeadlineWheel::never();  // when the timer rings
   TimePoint now_;
   DeadlineWheel deadlines_;
   std::array<epoll_event, 256> events_{};
@@ -131,6 +139,7 @@ class Reactor {
   std::vector<std::coroutine_handle<>> scheduled_;
   std::vector<std::coroutine_handle<>> running_;
   std::vector<std::byte> scratch_;
+  Link* scratch_user_ = nullptr;
   Blocks blocks_;
   std::atomic<bool> stopping_{false};
   std::mutex posted_mutex_;

@@ -83,17 +83,14 @@ void DeadlineWheel::advance(TimePoint now) {
   }
 }
 
-int DeadlineWheel::wait_ms(TimePoint now) const {
-  if (armed_ == 0) return -1;
+TimePoint DeadlineWheel::next_due() const {
+  if (armed_ == 0) return never();
   // The hint makes this O(1) from turn to turn: only what was armed since can lie before it.
   for (hint_ = std::max(hint_, tick_); hint_ < tick_ + static_cast<std::int64_t>(slots); ++hint_) {
     const auto& head = heads_[static_cast<std::size_t>(hint_) % slots];
-    if (head.next_ == &head) continue;
-    const auto due = start_ + slot_width * hint_;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(due - now).count();
-    return static_cast<int>(std::max<std::int64_t>(left, 0));
+    if (head.next_ != &head) break;
   }
-  return 0;
+  return start_ + slot_width * hint_;
 }
 
 }  // namespace holdfast::proxy

@@ -55,8 +55,9 @@ class DeadlineWheel {
   void arm(Deadline& deadline, TimePoint when);
   // Calls the actions of every deadline at or before `now`. Actions may arm and disarm any deadline.
   void advance(TimePoint now);
-  // Milliseconds until advance() has something to do, rounded up; -1: nothing is armed.
-  [[nodiscard]] int wait_ms(TimePoint now) const;
+  // When advance() has something to do next; never(): nothing is armed. Not after the earliest deadline's slot ends.
+  [[nodiscard]] TimePoint next_due() const;
+  [[nodiscard]] static constexpr TimePoint never() { return TimePoint::max(); }
   [[nodiscard]] std::size_t armed() const { return armed_; }
 
  private:

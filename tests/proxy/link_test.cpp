@@ -56,6 +56,35 @@ TEST_F(LinkTest, shows_new_bytes_behind_what_was_kept) {
   EXPECT_EQ(received(), "bcdef");
 }
 
+// Two links share the reactor's memory; one that waits in the middle of a message must not see the other's bytes.
+TEST_F(LinkTest, another_links_bytes_never_replace_what_is_shown) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const auto mine = pattern(3000);
+  const auto others = std::string(5000, 'x');
+  peer_writes(mine);
+  ASSERT_EQ(link.receive(), Io::ok);
+  link.consume(10);
+  {
+    Link other;
+    ASSERT_TRUE(other.attach(reactor, ends[0]));
+    ASSERT_EQ(::send(ends[1], others.data(), others.size(), MSG_NOSIGNAL), static_cast<ssize_t>(others.size()));
+    ASSERT_EQ(other.receive(), Io::ok);
+    EXPECT_EQ(received(), mine.substr(10));
+    peer_writes("more");
+    ASSERT_EQ(link.receive(), Io::ok);
+    EXPECT_EQ(received(), mine.substr(10) + "more");
+    EXPECT_EQ(protocol::as_text(other.received()), others);
+    ASSERT_EQ(::send(ends[1], others.data(), others.size(), MSG_NOSIGNAL), static_cast<ssize_t>(others.size()));
+    ASSERT_EQ(other.receive(), Io::ok);
+  }
+  // The other is gone with bytes of its own in the shared memory.
+  peer_writes("!");
+  ASSERT_EQ(link.receive(), Io::ok);
+  EXPECT_EQ(received(), mine.substr(10) + "more!");
+  ::close(ends[1]);
+}
+
 // A long message's beginning lies in the inbox, which grows before the read that then gives nothing.
 TEST_F(LinkTest, keeps_what_was_received_when_a_read_gives_nothing) {
   const auto text = pattern(64 * 1024);
