@@ -120,7 +120,7 @@ Reply Exchange::on_answer(char tag) {
   Reply reply{.action = action_for(front.origin), .finished = progress == Progress::done, .request = front.request()};
   if (reply.action == Reply::Action::forward) delivered_ = true;
   if (reply.finished) {
-    if (front.tag == client::execute && !has(front.traits, Trait::repeatable)) wrote_ = true;
+    if (front.tag == client::execute) executed(front.traits);
     queue_.pop_front();
     settle();
   } else if ((tag == server::data_row || tag == server::copy_data) && due_.empty()) {
@@ -128,6 +128,13 @@ Reply Exchange::on_answer(char tag) {
     row_ = reply;
   }
   return reply;
+}
+
+// An Execute was answered in full.
+void Exchange::executed(Trait traits) {
+  if (!has(traits, Trait::repeatable)) wrote_ = true;
+  if (has(traits, Trait::begins)) begun_ = true;
+  if (has(traits, Trait::commits | Trait::rolls_back | Trait::may_commit)) begun_ = false;
 }
 
 // Whether `tag` can answer the request at `at` now, and whether it is its last answer (manual, 55.2).
@@ -302,7 +309,7 @@ Reply Exchange::on_ready(Bytes body) {
   const Entry entry = queue_[0];
   queue_.pop_front();
   status_ = status;
-  delivered_ = wrote_ = false;
+  delivered_ = wrote_ = begun_ = false;
   settle();
   return {.action = action_for(entry.origin), .finished = true, .request = entry.request()};
 }
@@ -313,7 +320,7 @@ Reply Exchange::spare_ready(char status) {
   --spare_syncs_;
   if (skipping_) skipping_ = open_batch_ = false;
   status_ = status;
-  delivered_ = wrote_ = false;
+  delivered_ = wrote_ = begun_ = false;
   return {.action = Reply::Action::forward, .finished = true, .request = {.tag = client::sync}};
 }
 
@@ -327,6 +334,11 @@ std::size_t Exchange::first_remote() const {
   std::size_t at = 0;
   while (at < queue_.size() && queue_[at].is(Mark::local)) ++at;
   return at;
+}
+
+Request Exchange::oldest() const {
+  const std::size_t at = first_remote();
+  return at < queue_.size() ? queue_[at].request() : Request{};
 }
 
 // Position of the first CopyDone or CopyFail; the queue's size if there is none.
@@ -397,7 +409,7 @@ void Exchange::reset(char status) {
   streaming_ = -1;
   status_ = status;
   copy_ = Copy::none;
-  open_batch_ = skipping_ = flushed_ = delivered_ = wrote_ = broken_ = ended_ = false;
+  open_batch_ = skipping_ = flushed_ = delivered_ = wrote_ = begun_ = broken_ = ended_ = false;
 }
 
 }  // namespace holdfast::protocol

@@ -105,6 +105,8 @@ class Exchange {
   [[nodiscard]] bool may_release() const {
     return queue_.empty() && status_ == 'I' && !open_batch() && !doubtful() && copy_ == Copy::none && !ended_;
   }
+  // Whom the next answer that belongs to anything would be for; tag 0: nothing is waited for.
+  [[nodiscard]] Request oldest() const;
   // The client waits for something.
   [[nodiscard]] bool expects() const;
 
@@ -118,6 +120,7 @@ class Exchange {
   Reply on_error(Bytes body);
   Reply on_ready(Bytes body);
   Progress advance(std::size_t at, char tag);
+  void executed(Trait traits);
   Progress advance_statement(std::size_t at, char tag);
   Progress begin_copy(Copy copy);
   bool end_copy_in(std::size_t at);
@@ -149,6 +152,7 @@ class Exchange {
   bool flushed_ = false;    // the last message sent was a Flush
   bool delivered_ = false;  // something of an answer was passed on since the last ReadyForQuery
   bool wrote_ = false;      // an Execute that was no proven read was answered since the last ReadyForQuery
+  bool begun_ = false;      // a BEGIN by Execute was answered since: a block is open, whatever status_ says yet
   bool broken_ = false;
   bool ended_ = false;  // a FATAL error came
 };

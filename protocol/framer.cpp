@@ -7,7 +7,7 @@
 namespace holdfast::protocol {
 
 Frame Framer::next(Bytes bytes) {
-  if (failed_) return {.kind = Frame::Kind::error};
+  if (fault_ != Fault::none) return {.kind = Frame::Kind::error};
   if (remaining_ > 0) {
     if (bytes.empty()) return {.wanted = 1};
     const auto size = std::min<std::size_t>(bytes.size(), remaining_);
@@ -19,14 +19,12 @@ Frame Framer::next(Bytes bytes) {
   const Body body = body_of(direction_, tag);
   // An unknown tag is refused before its length is read: what follows can't be trusted either.
   if (body == Body::unknown) {
-    return broken(sqlstate::protocol_violation,
-                  "invalid message type " + std::to_string(static_cast<unsigned char>(tag)));
+    return broken(Fault::unknown_tag, tag, 0);
   }
   if (bytes.size() < header_size) return {.wanted = header_size};
   const auto length = load_be<std::uint32_t>(bytes.data() + 1);
   if (length < 4 || length > max_message_length) {
-    return broken(sqlstate::protocol_violation,
-                  "invalid length " + std::to_string(length) + " of message " + name_of(direction_, tag));
+    return broken(Fault::bad_length, tag, length);
   }
   const std::size_t total = std::size_t{length} + 1;
   if (bytes.size() < total) {
@@ -44,10 +42,23 @@ Frame Framer::next(Bytes bytes) {
       .kind = Frame::Kind::start, .last = remaining_ == 0, .tag = tag, .length = length, .bytes = bytes.first(size)};
 }
 
-Frame Framer::broken(SqlState state, std::string message) {
-  failed_ = true;
-  error_ = Error{state, std::move(message)};
+Frame Framer::broken(Fault fault, char tag, std::uint32_t length) {
+  fault_ = fault;
+  tag_ = tag;
+  remaining_ = length;
   return {.kind = Frame::Kind::error};
+}
+
+Error Framer::error() const {
+  switch (fault_) {
+    case Fault::none: break;
+    case Fault::unknown_tag:
+      return {sqlstate::protocol_violation, "invalid message type " + std::to_string(static_cast<unsigned char>(tag_))};
+    case Fault::bad_length:
+      return {sqlstate::protocol_violation,
+              "invalid length " + std::to_string(remaining_) + " of message " + name_of(direction_, tag_)};
+  }
+  return {};
 }
 
 }  // namespace holdfast::protocol

@@ -59,20 +59,20 @@ class Framer {
   void put_back() { remaining_ = 0; }
 
   // At a border between messages: nothing begun is unfinished. Bytes of an incomplete header do not count as begun.
-  [[nodiscard]] bool at_boundary() const { return remaining_ == 0 && !failed_; }
+  [[nodiscard]] bool at_boundary() const { return remaining_ == 0 && fault_ == Fault::none; }
   // Bytes of the current message that are still to come.
   [[nodiscard]] std::uint32_t remaining() const { return remaining_; }
-  [[nodiscard]] const Error& error() const { return error_; }
+  [[nodiscard]] Error error() const;
 
  private:
-  Frame broken(SqlState state, std::string message);
+  enum class Fault : std::uint8_t { none, unknown_tag, bad_length };
+  Frame broken(Fault fault, char tag, std::uint32_t length);
 
   Limits limits_;
-  Error error_;
-  std::uint32_t remaining_ = 0;
+  std::uint32_t remaining_ = 0;  // of the message; after a bad length: that length
   Direction direction_;
   char tag_ = 0;
-  bool failed_ = false;
+  Fault fault_ = Fault::none;
 };
 
 }  // namespace holdfast::protocol

@@ -13,18 +13,21 @@ using Mark = RequestQueue::Mark;
 // sent behind its own Sync: the BEGIN may have failed, and then each statement committed by itself.
 class Certainty {
  public:
-  Certainty(char status, bool batch_wrote) : in_block_(status != 'I'), aborted_(status == 'E'), wrote_(batch_wrote) {}
+  Certainty(char status, bool in_block, bool batch_wrote)
+      : in_block_(in_block), aborted_(status == 'E'), wrote_(batch_wrote) {}
 
   void statement(const Entry& entry, bool endless_copy) {
     const Trait traits = entry.traits;
     const bool simple = entry.tag != client::execute;
-    if (simple && wrote_ && !begun_) may_commit();  // ends the implicit transaction before it
+    if (simple && wrote_) may_commit();  // ends the implicit transaction before it
     if (has(traits, Trait::commits)) {
       // COMMIT of a failed block is a ROLLBACK; a ROLLBACK TO in flight before it may have revived the block.
       if (!(aborted_ && first_)) unknown_ = true;
       in_block_ = false;
     } else if (has(traits, Trait::rolls_back)) {
       in_block_ = wrote_ = false;
+    } else if (has(traits, Trait::may_commit)) {
+      unknown_ = true;
     } else if (has(traits, Trait::commits_itself)) {
       may_commit();
     } else if (has(traits, Trait::begins)) {
@@ -39,7 +42,7 @@ class Certainty {
     first_ = false;
   }
   void sync() {
-    if (wrote_ && !begun_) may_commit();
+    if (wrote_) may_commit();
     end_batch();
   }
   // The batch has failed, or will.
@@ -48,8 +51,9 @@ class Certainty {
   [[nodiscard]] bool unknown() const { return unknown_; }
 
  private:
+  // A Query behind a BEGIN of the same batch runs inside that block, or is skipped because the BEGIN failed.
   void may_commit() {
-    if (!in_block_) unknown_ = true;
+    if (!in_block_ && !begun_) unknown_ = true;
   }
   void end_batch() { wrote_ = begun_ = false; }
 
@@ -64,13 +68,14 @@ class Certainty {
 // What the client waits for, unit by unit, if everything in flight fails.
 class Debt {
  public:
-  explicit Debt(Loss& loss) : loss_(loss), in_block_(loss.status_before != 'I') {}
+  Debt(Loss& loss, bool in_block) : loss_(loss), in_block_(in_block) {}
 
   void add(const Entry& entry) {
     traits_ |= entry.traits;
     const bool extended = entry.tag != client::query && entry.tag != client::function_call && entry.tag != client::sync;
     if (extended) {
-      failing_ = true;
+      // What was injected in front of a Query is ours to make good: the client waits for its Query.
+      if (entry.origin != Origin::proxy) failing_ = true;
       return;
     }
     // A Query behind a message that failed is skipped: its batch goes on to the next Sync.
@@ -133,8 +138,9 @@ Loss Exchange::on_server_lost() const {
   Loss loss;
   loss.status_before = status_;
   loss.copy_in = copy_ == Copy::in;
-  Certainty certainty(status_, wrote_);
-  Debt debt(loss);
+  const bool in_block = status_ != 'I' || begun_;
+  Certainty certainty(status_, in_block, wrote_);
+  Debt debt(loss, in_block);
   bool can_repeat = status_ == 'I' && !delivered_ && copy_ == Copy::none && !doubtful();
   bool batch_failed = skipping_;
   const std::size_t copying = loss.copy_in ? first_remote() : queue_.size();

@@ -159,6 +159,13 @@ std::string restore_settings(const SettingsRef& settings, std::string_view name)
   return sql;
 }
 
+bool is_true(std::string_view value) {
+  const std::string text = lower(value);
+  // "o" could be on or off.
+  return text == "1" || text == "on" ||
+         (!text.empty() && (std::string_view("true").starts_with(text) || std::string_view("yes").starts_with(text)));
+}
+
 std::string quote_literal(std::string_view value) {
   std::string literal;
   append_literal(literal, value);

@@ -55,6 +55,10 @@ class Settings {
   std::uint32_t references_ = 0;
 };
 
+// A boolean setting's value as PostgreSQL reads it: any case, any unambiguous beginning (parse_bool_with_len,
+// src/backend/utils/adt/bool.c). False for what is no boolean: the server refuses that.
+[[nodiscard]] bool is_true(std::string_view value);
+
 // Keeps a Settings alive; the default one stands for "none". Compare with ==.
 class SettingsRef {
  public:

@@ -18,9 +18,11 @@ enum class Trait : std::uint8_t {
   none = 0,
   repeatable = 1U << 0,      // a proven read (sql::Verdict::repeatable), or a BEGIN: running it again changes nothing
   begins = 1U << 1,          // BEGIN, START TRANSACTION
-  commits = 1U << 2,         // COMMIT, END, PREPARE TRANSACTION; text that was not understood: it may hold one
+  commits = 1U << 2,         // COMMIT, END, PREPARE TRANSACTION
   rolls_back = 1U << 3,      // ROLLBACK, ABORT; not ROLLBACK TO
   commits_itself = 1U << 4,  // outside a block it may commit before its Sync: VACUUM, CREATE DATABASE, CALL, DO
+  may_commit = 1U << 5,      // a COMMIT may hide in it, also inside a block: text that was not understood, or several
+                             // statements with transaction control among them
 };
 constexpr Trait operator|(Trait a, Trait b) {
   return static_cast<Trait>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));

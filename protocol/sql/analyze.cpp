@@ -222,6 +222,9 @@ void Analysis::transaction(Index node) {
   if (kind == "TRANS_STMT_BEGIN" || kind == "TRANS_STMT_START") {
     bool read_only = false;
     bool for_standby = modes(tree_.member(node, "options"), read_only);
+    if (for_standby) {
+      verdict_.holdable = kind == "TRANS_STMT_BEGIN" ? Holdable::begin : Holdable::start_transaction;
+    }
     if (read_only && for_standby) {
       verdict_.control = TransactionControl::begin_read_only;
       return reads();
@@ -229,6 +232,7 @@ void Analysis::transaction(Index node) {
     verdict_.control = TransactionControl::begin;
     return writes();
   }
+  verdict_.chains = tree_.text(node, "chain") == "true";
   if (kind == "TRANS_STMT_COMMIT") {
     verdict_.control = TransactionControl::commit;
   } else if (kind == "TRANS_STMT_ROLLBACK") {
@@ -374,6 +378,8 @@ Verdict unite(const Verdict& a, const Verdict& b) {
   both.copy_from_client = a.copy_from_client || b.copy_from_client;
   both.returns_after_commit = a.returns_after_commit || b.returns_after_commit;
   both.makes_read_only = false;
+  both.chains = false;
+  both.holdable = Holdable::no;
   return both;
 }
 

@@ -83,10 +83,17 @@ const Verdict& Classifier::verdict(std::string_view sql) {
     ++counts_.unparsed;
     return uncached_ = unseen_verdict;
   }
+  if (const ShapeHash* hash = memo_.find(sql)) {
+    if (const Verdict* known = cache_.find(*hash)) {
+      ++counts_.hits;
+      return *known;
+    }
+  }
   Shape shape = shaper_.shape(sql);
   if (shape.hashed) {
     if (const Verdict* known = cache_.find(shape.hash)) {
       ++counts_.hits;
+      if (shape.kind == ShapeKind::folded) memo_.learn(sql, shaper_.holes(), shape.hash);
       return *known;
     }
   }

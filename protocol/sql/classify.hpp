@@ -9,6 +9,7 @@
 
 #include "protocol/sql/functions.hpp"
 #include "protocol/sql/shape.hpp"
+#include "protocol/sql/shape_memo.hpp"
 #include "protocol/sql/verdict.hpp"
 #include "protocol/sql/verdict_cache.hpp"
 
@@ -62,6 +63,7 @@ class Classifier {
   ReadFunctions read_functions_;
   Shaper shaper_;
   VerdictCache cache_;
+  ShapeMemo memo_;
   std::vector<ShapeHash> learnt_;  // bounded: the oldest half is forgotten when full
   Verdict uncached_;
   Counts counts_;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "protocol/sql/shape.hpp"
+#include "protocol/sql/shape_memo.hpp"
 
 namespace holdfast::protocol::sql {
 
@@ -21,13 +22,18 @@ namespace holdfast::protocol::sql {
 class Scanner {
  public:
   // `out` must be writable for 64 bytes beyond its end.
-  Scanner(std::string_view sql, Strings strings, std::span<char> out)
-      : in_(sql.data()),
+  // `holes` are cleared and filled.
+  Scanner(std::string_view sql, Strings strings, std::span<char> out, Holes& holes)
+      : text_(sql.data()),
+        in_(sql.data()),
         end_(sql.data() + sql.size()),
         begin_(out.data()),
         out_(out.data()),
         limit_(out.data() + out.size()),
-        strings_(strings) {}
+        strings_(strings),
+        holes_(holes) {
+    holes_.clear();
+  }
 
   [[nodiscard]] ShapeKind run();
   [[nodiscard]] std::string_view folded() const { return {begin_, static_cast<std::size_t>(out_ - begin_)}; }
@@ -83,12 +89,18 @@ class Scanner {
   [[nodiscard]] bool in_row() const { return row_ && depth_ == 0; }
   [[nodiscard]] bool after_literal() const { return last_ == Last::literal || last_ == Last::string; }
 
+  void hole(const char* begin, const char* end, Holes::Kind kind) {
+    holes_.add(static_cast<std::size_t>(begin - text_), static_cast<std::size_t>(end - text_), kind);
+  }
+
+  const char* text_;
   const char* in_;
   const char* end_;
   char* begin_;
   char* out_;
   char* limit_;
   Strings strings_;
+  Holes& holes_;
   Hint hint_ = Hint::none;
   ShapeKind kind_ = ShapeKind::folded;
   Last last_ = Last::other;

@@ -16,10 +16,12 @@ std::uint32_t tag_of(ShapeKind kind, Hint hint) {
 
 }  // namespace
 
-Shaper::Shaper(std::size_t longest, ShapeKey key) : key_(key), longest_(longest), buffer_(longest + slack) {}
+Shaper::Shaper(std::size_t longest, ShapeKey key)
+    : key_(key), longest_(longest), buffer_(longest + slack), holes_(std::make_unique<Holes>()) {}
+Shaper::~Shaper() = default;
 
 Shape Shaper::shape(std::string_view sql, Strings strings) {
-  Scanner scanner(sql, strings, {buffer_.data(), longest_});
+  Scanner scanner(sql, strings, {buffer_.data(), longest_}, *holes_);
   Shape shape;
   shape.kind = sql.find('\0') == std::string_view::npos ? scanner.run() : ShapeKind::odd;
   shape.hint = scanner.hint();

@@ -12,12 +12,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "protocol/sql/verdict.hpp"
 
 namespace holdfast::protocol::sql {
+
+struct Holes;
 
 // 122 bits: two polynomials over GF(2^61-1), each evaluated at a secret random point.
 //
@@ -81,15 +84,19 @@ class Shaper {
  public:
   // `longest`: bytes of folded (or raw, where that is used) text; longer is too_long.
   explicit Shaper(std::size_t longest, ShapeKey key = {});
+  ~Shaper();
 
   // Cost: 1.4 to 2.7 ns a byte, by the length of the tokens (shape_bench, busy machine). `sql` without the closing NUL
   // of the wire; a NUL inside makes it odd.
   [[nodiscard]] Shape shape(std::string_view sql, Strings strings = Strings::standard);
+  // Where the literals of the last text stand: of one that was folded, for ShapeMemo.
+  [[nodiscard]] const Holes& holes() const { return *holes_; }
 
  private:
   ShapeKey key_;
   std::size_t longest_;
   std::vector<char> buffer_;
+  std::unique_ptr<Holes> holes_;
 };
 
 // Whether every byte below 0x80 of a text in this client_encoding is ASCII; the name as in pg_encoding names, any case,

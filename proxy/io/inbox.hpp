@@ -55,6 +55,7 @@ class Inbox {
  private:
   void clear() { begin_ = end_ = 0; }
   void release() {
+    if (capacity_ == 0) return;
     if (blocks_ != nullptr && capacity_ == Blocks::size) {
       blocks_->give(std::move(data_));
     } else {

@@ -193,6 +193,10 @@ void Link::unread(protocol::Bytes bytes) {
   received_ = inbox_.view();
 }
 
+bool Link::tls_unsent() const {
+  return !tls_->outgoing().empty();
+}
+
 std::size_t Link::unsent_bytes() const {
   return unsent_.size() - sent_ + (tls_ ? tls_->outgoing().size() : 0);
 }

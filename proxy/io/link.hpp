@@ -53,7 +53,7 @@ class Link {
 
   // Sends now what the socket takes and keeps the rest. False: the connection is broken (and closed).
   bool send(protocol::Bytes bytes);
-  [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ && !tls_->outgoing().empty()); }
+  [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ != nullptr && tls_unsent()); }
   [[nodiscard]] std::size_t unsent_bytes() const;
   // Waits until everything is sent. False: the connection broke.
   Task<bool> drain();
@@ -72,6 +72,7 @@ class Link {
   std::uint64_t bytes_out = 0;
 
  private:
+  [[nodiscard]] bool tls_unsent() const;
   Io receive_plain(std::size_t wanted);
   Io receive_tls(std::size_t wanted);
   bool flush();

@@ -212,6 +212,8 @@ class Opening {
       if (!reported) return Attempt{std::unexpected(reported.error()), false, {}, {}};
       server_.reported = std::move(*reported);
     }
+    const auto* read_only = server_.reported.find("default_transaction_read_only");
+    pool_.read_only_by_default = read_only != nullptr && *read_only == "on";
     server_.exchange.reset(result.transaction_status);
     return Attempt{{}, true, {}, {}};
   }

@@ -86,6 +86,7 @@ class MemberPool {
   List<ServerLink> active;  // serving, draining, cleaning
   List<Waiter> waiters;
   std::uint32_t connecting = 0;
+  bool read_only_by_default = false;  // default_transaction_read_only as the member reported it at the last log-in
 
  private:
   bool hand_over(ServerLink& server);

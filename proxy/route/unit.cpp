@@ -89,7 +89,12 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         const auto query = protocol::parse_query(frame.body());
         if (!query) return write();
         unit.needs_server = true;
-        unite(unit.verdict, classifier.verdict(*query));
+        if (seen == 0) {
+          unit.judged = true;
+          unit.verdict = classifier.verdict(*query);
+        } else {
+          unite(unit.verdict, classifier.verdict(*query));
+        }
         return decided();
       }
       case client::parse: {

@@ -19,6 +19,7 @@ struct Unit {
   Shape shape = Shape::incomplete;
   bool needs_server = true;        // false: nothing but Sync, Flush, Terminate or what is left of a COPY
   bool answered_alone = false;     // one Query or FunctionCall: its own ReadyForQuery ends it
+  bool judged = false;             // one Query, and `verdict` is all that its text says
   bool only_parses = false;        // Parse messages and a Sync: a driver prepares statements
   protocol::sql::Verdict verdict;  // of all its statements together: the most careful of each
   std::size_t wanted = 0;

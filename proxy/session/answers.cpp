@@ -56,6 +56,14 @@ class AnswerPass {
       case tag::notification_response: pass(frame, client_ != nullptr); return true;
       default: break;
     }
+    if (frame.tag == tag::error_response && client_ != nullptr &&
+        client_->begin_.owns(server_.exchange.oldest().cookie)) {
+      const auto fields = protocol::parse_error(frame.body());
+      if (fields && !fields->ends_session()) {
+        client_->begin_refused({fields->state, std::string(fields->message)});
+        return false;
+      }
+    }
     const Reply reply = server_.exchange.received(frame.tag, frame.body());
     for (const auto& request : server_.exchange.before()) local(request);
     switch (reply.action) {
@@ -180,6 +188,7 @@ class AnswerPass {
   // of its answer was passed on, so that it can run again, on the primary.
   [[nodiscard]] bool may_go_elsewhere(const protocol::ErrorFields& fields) const {
     if (on_primary() || !client_->replay_valid_ || client_->unit_delivered_) return false;
+    if (client_->begin_.sent()) return false;  // the block is on this standby
     // What the client's names stand for has changed already, or something else of this pass is for it.
     if (told_ || (client_->unit_names_ && !worker_.composer.empty())) return false;
     if (server_.exchange.transaction_status() != 'I' || client_->settings_->route == config::Route::replica)

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "config/model.hpp"
+#include "protocol/held_begin.hpp"
 #include "protocol/lost_transaction.hpp"
 #include "protocol/prepared.hpp"
 #include "protocol/reported.hpp"
@@ -90,6 +91,11 @@ class ClientSession {
   Step process();
   Step begin_unit();
   Step answer_alone();
+  bool answer_block();
+  [[nodiscard]] bool guessed_pin_on_replica() const;
+  Step leave_replica();
+  [[nodiscard]] bool read_only_by_default() const;
+  [[nodiscard]] Route route_unit();
   bool answer_parses();
   [[nodiscard]] std::uint64_t scope() const;
   Step take_server(health::MemberIndex member, Waiter::Kind kind);
@@ -99,6 +105,7 @@ class ClientSession {
   Step forward_statement(const protocol::Frame& frame);
   void forward_plain(const protocol::Frame& frame, protocol::Trait traits);
   void announce(protocol::Request request);
+  void send_begin();
   void settle_skipped(protocol::Exchange::Fate fate, std::uint32_t cookie);
   void note_effects(const protocol::sql::Verdict& verdict);
   void remember(const protocol::Frame& frame);
@@ -117,6 +124,7 @@ class ClientSession {
   void tell_loss(const protocol::Loss& loss, const Error& error);
   void disconnect(const Error& error);
   void abandon_server();
+  void begin_refused(const Error& error);
   void settle_wait(std::optional<Error> error);
   void hold_over();
   void replay();
@@ -146,8 +154,9 @@ class ClientSession {
   Pool::Credentials credentials_;
 
   protocol::ClientStatements statements_;
-  protocol::SettingsRef wanted_;  // from start-up
-  protocol::ReportedRef told_;    // what it knows of the reported parameters
+  protocol::SettingsRef wanted_;         // from start-up
+  std::optional<bool> read_only_asked_;  // default_transaction_read_only among them
+  protocol::ReportedRef told_;           // what it knows of the reported parameters
   protocol::sql::Effect pins_ = protocol::sql::Effect::none;
   ServerLink* server_ = nullptr;
   Waiter waiter_;
@@ -163,10 +172,13 @@ class ClientSession {
     void await_resume() const {}
   };
   std::optional<protocol::LostTransaction> lost_;
+  protocol::HeldBegin begin_;
+  std::optional<Error> begin_error_;  // the server refused the BEGIN: what the client is told of its block
 
   std::string restore_;  // puts start-up settings back behind a RESET in the unit that is being sent
   protocol::sql::TransactionControl bound_ = protocol::sql::TransactionControl::none;  // of the unnamed portal
   protocol::Trait bound_traits_ = protocol::Trait::none;
+  std::optional<protocol::Trait> named_traits_;  // of all named portals of this transaction: any of them may be meant
   std::vector<std::pair<std::uint32_t, Error>> doomed_;  // errors of our own that wait for their turn
   std::vector<std::byte> replay_;  // the unit in flight as the client sent it, while it may have to be sent again
   bool replay_valid_ = false;

@@ -25,6 +25,7 @@ void ClientSession::server_given(ServerLink& server) {
   swallowing_unit_ = false;
   force_primary_ = false;
   restore_.clear();  // of a unit that came to nothing
+  named_traits_.reset();
   replay_.clear();
   // What waits behind the unit counts as part of its answer only from here on.
   unit_delivered_ = false;
@@ -55,13 +56,17 @@ void ClientSession::wake() {
 void ClientSession::unit_answered(char status) {
   worker_.counters.units.add();
   if (unit_writes_) note_write();
-  // Not the turn's moment: what was answered during a turn may be younger than its beginning.
-  seen_.last_read = health::Clock::now();
-  if (pool_->topology().primary == server_->home->member) {
+  const auto& topology = pool_->topology();
+  // Not the turn's moment: what was answered during a turn may be younger than its beginning. Without replicas nobody
+  // asks; should some be added, none is fresh enough for what was read before.
+  seen_.last_read = topology.members.size() > 1 ? health::Clock::now() : TimePoint::max();
+  if (topology.primary == server_->home->member) {
     seen_.last_replica.reset();
   } else {
     seen_.last_replica = server_->home->member;
   }
+  begin_.settled();
+  if (status == 'I' && server_->exchange.idle()) named_traits_.reset();  // portals end with their transaction
   // With further units in flight the marks are theirs as well.
   if (status == 'I' && server_->exchange.idle()) {
     unit_writes_ = false;
@@ -131,7 +136,6 @@ void ClientSession::server_idle(ServerLink& server) {
     }
   }
   doomed_.clear();
-  if (!again) arm_idle_deadline();
   if (again) {
     replay_now_ = true;
     force_primary_ = true;
@@ -209,19 +213,28 @@ void ClientSession::server_lost(ServerLink& server) {
     wake();
     return;
   }
-  const bool again = replay_valid_ && !mid_message && !unit_delivered_ &&
+  const auto begin_error = std::exchange(begin_error_, std::nullopt);
+  const bool again = replay_valid_ && !mid_message && !unit_delivered_ && !begin_error &&
                      (loss.outcome == Loss::Outcome::repeatable || refused_before);
   if (again) {
+    begin_.take_back();
     replay_now_ = true;
     worker_.counters.retries.add();
   } else if (loss.outcome == Loss::Outcome::nothing_in_flight && loss.status_before == 'I' && loss.units.empty() &&
              !loss.open_batch) {
     // Idle between two units: there is nothing to tell.
   } else {
-    tell_loss(loss, protocol::error_of(loss));
+    begin_.settled();
+    tell_loss(loss, begin_error.value_or(protocol::error_of(loss)));
   }
   replay_valid_ = replay_valid_ && again;
   wake();
+}
+
+// The server refused the BEGIN that was held back (it was cancelled, most likely): its connection goes, and the client
+// is told so in place of an answer to its statement.
+void ClientSession::begin_refused(const Error& error) {
+  begin_error_ = error;
 }
 
 void ClientSession::tell_loss(const Loss& loss, const Error& error) {
@@ -247,18 +260,19 @@ void ClientSession::refuse_unit(const Error& error) {
   force_primary_ = false;
   auto& out = worker_.scratch_out;
   out.clear();
+  // A block whose first statement fails is a failed block.
+  Loss loss;
+  loss.status_after = begin_.held() ? 'E' : 'I';
+  begin_.abandon();
   if (unit_.answered_alone) {
     const auto frame = framer_.next(link_.received());
     link_.consume(frame.bytes.size());
     dropping_body_ = !frame.last;
-    protocol::write_error(out, {.state = error.state, .message = error.message});
-    protocol::write_ready_for_query(out, 'I');
-    link_.send(out);
-    return;
+    loss.units.push_back({.tag = frame.tag, .status = loss.status_after});
+  } else {
+    loss.open_batch = true;
+    loss.batch_error_owed = true;
   }
-  Loss loss;
-  loss.open_batch = true;
-  loss.batch_error_owed = true;
   lost_.emplace(loss, error);
   const auto step = lost_->begin(out);
   if (!out.empty()) link_.send(out);

@@ -288,6 +288,7 @@ Task<bool> ClientSession::choose_database(const protocol::StartupMessage& messag
     co_return false;
   }
   wanted_ = std::move(*wanted);
+  if (const auto* value = wanted_.find("default_transaction_read_only")) read_only_asked_ = protocol::is_true(*value);
   PoolKey key{database->cluster, database->database.empty() ? database_ : database->database, user_};
   pool_ = &worker_.pool(key, *settings_);
   pool_->set_credentials(credentials_);

@@ -6,6 +6,7 @@
 #include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
 #include "protocol/sql/reset.hpp"
+#include "proxy/session/answers.hpp"
 #include "proxy/session/client_session.hpp"
 #include "proxy/session/local_replies.hpp"
 #include "proxy/worker.hpp"
@@ -42,7 +43,24 @@ Trait traits_of(const Verdict& verdict) {
     case TransactionControl::other: break;
   }
   const auto opaque = Effect::ddl | Effect::unknown_function | Effect::unparsed | Effect::database_ddl;
-  if (verdict.returns_after_commit || has(verdict.effects, opaque)) traits |= Trait::commits_itself;
+  if (has(verdict.effects, opaque)) traits |= Trait::commits_itself;
+  if (verdict.returns_after_commit || has(verdict.effects, Effect::unparsed)) traits |= Trait::may_commit;
+  return traits;
+}
+
+// Bind and Execute: does it name the unnamed portal?
+bool is_unnamed_portal(const Frame& frame) {
+  return !frame.body().empty() && frame.body()[0] == std::byte{0};
+}
+
+// Of a portal that may be one or the other.
+Trait either(Trait a, Trait b) {
+  if (a == b) return a;
+  const auto control = Trait::begins | Trait::commits | Trait::rolls_back | Trait::may_commit;
+  Trait traits = Trait::none;
+  if (has(a, Trait::repeatable) && has(b, Trait::repeatable)) traits |= Trait::repeatable;
+  if (has(a | b, Trait::commits_itself)) traits |= Trait::commits_itself;
+  if (has(a | b, control)) traits |= Trait::may_commit;
   return traits;
 }
 
@@ -122,6 +140,9 @@ ClientSession::Step ClientSession::process() {
       if (step != Step::go_on) return step;
       continue;
     }
+    if (server_ != nullptr && !unit_open_ && framer_.at_boundary() && guessed_pin_on_replica()) {
+      if (link_.received().empty() || leave_replica() == Step::need_input) return Step::need_input;
+    }
     if (server_ == nullptr && framer_.at_boundary()) {
       if (link_.received().empty()) return Step::need_input;
       const Step step = begin_unit();
@@ -162,13 +183,10 @@ ClientSession::Step ClientSession::begin_unit() {
   if (unit_.shape == Unit::Shape::broken || !unit_.needs_server) return answer_alone();
   if (deadline_.armed()) deadline_.disarm();
   if (unit_.only_parses && answer_parses()) return Step::go_on;
+  if (unit_.judged && answer_block()) return Step::go_on;
 
-  const bool session_pool = settings_->pool_mode == config::PoolMode::session;
   const bool pins = has(unit_.verdict.effects, protocol::sql::pinning);
-  Route route{.reason = force_primary_ ? RouteReason::learnt : RouteReason::session_state};
-  if (!force_primary_ && !(session_pool && settings_->route == config::Route::automatic)) {
-    route = choose_route(unit_, *settings_, *pool_, seen_, worker_.reactor.now(), waited_for_marks_);
-  }
+  const Route route = route_unit();
   replay_valid_ = unit_.verdict.repeatable() && unit_.verdict.control == TransactionControl::none && !pins;
   unit_start_ = link_.received();
   unit_fresh_ = true;
@@ -199,6 +217,77 @@ ClientSession::Step ClientSession::begin_unit() {
     return Step::need_server;
   }
   return take_server(*topology.primary, Waiter::Kind::write);
+}
+
+Route ClientSession::route_unit() {
+  if (force_primary_) return {.reason = RouteReason::learnt};
+  const bool session_pool = settings_->pool_mode == config::PoolMode::session;
+  if (session_pool && settings_->route == config::Route::automatic) return {.reason = RouteReason::session_state};
+  const auto now = worker_.reactor.now();
+  if (!begin_.held()) return choose_route(unit_, *settings_, *pool_, seen_, now, waited_for_marks_);
+  Unit block = unit_;
+  block.verdict = begin_.of_block(unit_.verdict, read_only_by_default());
+  return choose_route(block, *settings_, *pool_, seen_, now, waited_for_marks_);
+}
+
+// default_transaction_read_only, as the session has it on the primary: what the client asked for at its start, or what
+// is set for its role or database.
+bool ClientSession::read_only_by_default() const {
+  if (read_only_asked_) return *read_only_asked_;
+  const auto primary = pool_->topology().primary;
+  return primary && pool_->member(*primary).read_only_by_default;
+}
+
+// BEGIN waits for its first statement; a block that is still empty ends here as well. False: a server is needed.
+bool ClientSession::answer_block() {
+  const auto& verdict = unit_.verdict;
+  auto& out = worker_.scratch_out;
+  out.clear();
+  if (begin_.held()) {
+    if (!begin_.end(verdict, out)) return false;
+  } else {
+    if (verdict.holdable == protocol::sql::Holdable::no || settings_->pool_mode == config::PoolMode::session) {
+      return false;
+    }
+    auto probe = framer_;
+    const auto text = protocol::parse_query(probe.next(link_.received()).body());
+    if (!text || !protocol::HeldBegin::may_hold(verdict, *text)) return false;
+    begin_.hold(*text, verdict, out);
+  }
+  const Frame frame = framer_.next(link_.received());
+  const auto understood = worker_.prepared.understand(frame, statements_);
+  if (understood.cookie != 0) statements_.settle(understood.cookie, protocol::Outcome::completed);
+  statements_.end_batch();
+  link_.consume(frame.bytes.size());
+  worker_.counters.units.add();
+  link_.send(out);
+  return true;
+}
+
+// Pinned to a replica by nothing but a function that nobody knows, called in a read-only block.
+bool ClientSession::guessed_pin_on_replica() const {
+  return pins_ == Effect::unknown_function && settings_->pool_mode == config::PoolMode::transaction &&
+         settings_->route == config::Route::automatic && pool_->topology().primary != server_->home->member &&
+         server_->exchange.may_release();
+}
+
+// A pin that is only a guess must not keep a session from writing: what needs the primary goes there, and the guess is
+// dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
+ClientSession::Step ClientSession::leave_replica() {
+  const Unit next = look_ahead(link_.received(), framer_, statements_, *classifier_, longest_looked_at);
+  if (next.shape == Unit::Shape::incomplete) {
+    wanted_bytes_ = next.wanted;
+    return Step::need_input;
+  }
+  if (next.shape == Unit::Shape::broken || !next.needs_server ||
+      (next.verdict.access != Access::write && next.verdict.control != TransactionControl::begin)) {
+    return Step::go_on;
+  }
+  ServerLink& server = *std::exchange(server_, nullptr);
+  server.client = nullptr;
+  pins_ = Effect::none;
+  settle_down(server);
+  return Step::go_on;
 }
 
 ClientSession::Step ClientSession::take_server(health::MemberIndex member, Waiter::Kind kind) {
@@ -273,7 +362,7 @@ bool ClientSession::answer_parses() {
       if (understood.cookie != 0) statements_.settle(understood.cookie, protocol::Outcome::completed);
       protocol::write_parse_complete(out);
     } else {
-      protocol::write_ready_for_query(out, 'I');
+      protocol::write_ready_for_query(out, begin_.status());
       statements_.end_batch();
     }
     link_.consume(frame.bytes.size());
@@ -299,7 +388,7 @@ ClientSession::Step ClientSession::answer_alone() {
   if (frame.tag == client::sync) {
     auto& out = worker_.scratch_out;
     out.clear();
-    protocol::write_ready_for_query(out, 'I');
+    protocol::write_ready_for_query(out, begin_.status());
     statements_.end_batch();
     link_.send(out);
   }
@@ -315,7 +404,9 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
     // A further unit while the last one is in flight. On a replica it waits: it may be for somebody else.
     if (!exchange.idle()) {
       const bool on_primary = pool_->topology().primary == server_->home->member;
-      if ((swallowing_unit_ || !on_primary) && exchange.transaction_status() == 'I' && !pinned()) {
+      // Behind a BEGIN of ours as well: until the server has it, nobody knows where this runs.
+      const bool alone = (swallowing_unit_ || !on_primary) && exchange.transaction_status() == 'I' && !pinned();
+      if (alone || begin_.sent()) {
         framer_.put_back();
         return Step::wait_progress;
       }
@@ -331,6 +422,7 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
     } else if (deadline_.armed()) {
       deadline_.disarm();
     }
+    if (begin_.held() && frame.tag != client::sync) send_begin();
   }
   switch (frame.tag) {
     case client::terminate: return Step::leave;
@@ -347,9 +439,7 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
       break;
     }
     case client::execute: {
-      // The unnamed portal's statement is known; of another one anything is possible.
-      const bool unnamed = frame.body().size() > 0 && frame.body()[0] == std::byte{0};
-      forward_plain(frame, unnamed ? bound_traits_ : Trait::commits_itself);
+      forward_plain(frame, is_unnamed_portal(frame) ? bound_traits_ : named_traits_.value_or(Trait::none));
       break;
     }
     case client::function_call:
@@ -378,6 +468,17 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
   remember(frame);
   link_.consume(frame.bytes.size());
   return Step::go_on;
+}
+
+// The BEGIN that was held back, in front of the block's first statement.
+void ClientSession::send_begin() {
+  server_->statements.drop_unnamed();
+  const auto cookie = statements_.issue();
+  begin_.send(cookie, worker_.composer.writable());
+  announce({.tag = client::parse, .origin = Origin::proxy, .cookie = cookie});
+  announce({.tag = client::bind, .origin = Origin::proxy, .cookie = cookie});
+  announce(
+      {.tag = client::execute, .origin = Origin::proxy, .traits = Trait::begins | Trait::repeatable, .cookie = cookie});
 }
 
 void ClientSession::forward_plain(const Frame& frame, Trait traits) {
@@ -414,22 +515,24 @@ protocol::StatementPlan ClientSession::send_ahead(const protocol::StatementMessa
 
 void ClientSession::forward_query(const Frame& frame) {
   Verdict verdict = protocol::sql::unseen_verdict;
-  if (frame.last) {
-    if (const auto text = protocol::parse_query(frame.body())) {
-      verdict = classifier_->verdict(*text);
-      if (has(verdict.effects, Effect::set | Effect::discard)) note_reset(*text);
-    }
+  if (std::exchange(unit_.judged, false)) {
+    verdict = unit_.verdict;  // the router has asked already
+  } else if (frame.last) {
+    if (const auto text = protocol::parse_query(frame.body())) verdict = classifier_->verdict(*text);
+  }
+  if (frame.last && has(verdict.effects, Effect::set | Effect::discard)) {
+    if (const auto text = protocol::parse_query(frame.body())) note_reset(*text);
   }
   note_effects(verdict);
   // A simple Query destroys the unnamed statement, here and on the server.
-  const auto understood = worker_.prepared.understand(frame, statements_);
-  send_ahead(understood, frame);
-  announce({.tag = frame.tag, .traits = traits_of(verdict), .cookie = understood.cookie});
+  const auto cookie = statements_.query().cookie;
+  server_->statements.drop_unnamed();
+  announce({.tag = frame.tag, .traits = traits_of(verdict), .cookie = cookie});
   worker_.composer.forward(frame.bytes);
   if (frame.last) inject_restore();
   statements_.end_batch();
   server_->statements.end_batch();
-  bound_traits_ = Trait::commits_itself;
+  bound_traits_ = Trait::none;  // the unnamed portal is gone
   unit_open_ = false;
 }
 
@@ -447,7 +550,12 @@ ClientSession::Step ClientSession::forward_statement(const Frame& frame) {
       if (has(verdict.effects, Effect::set | Effect::discard)) note_reset(understood.statement->text());
     }
     note_effects(verdict);
-    bound_traits_ = traits_of(verdict);
+    const Trait traits = traits_of(verdict);
+    if (is_unnamed_portal(frame)) {
+      bound_traits_ = traits;
+    } else {
+      named_traits_ = named_traits_ ? either(*named_traits_, traits) : traits;
+    }
     bound_ = verdict.control;
   }
   const auto plan = send_ahead(understood, frame);
@@ -557,6 +665,7 @@ void ClientSession::flush_requests() {
     unit_open_ = false;
     dropping_body_ = false;
     framer_.put_back();
+    begin_.take_back();
     worker_.counters.retries.add();
   }
 }
@@ -675,7 +784,8 @@ void ClientSession::tell_reported() {
 void ClientSession::arm_idle_deadline() {
   if (deadline_.armed() || !logged_in_ || !link_.open()) return;
   if (server_ != nullptr && !server_->exchange.idle()) return;
-  const bool in_transaction = server_ != nullptr && server_->exchange.transaction_status() != 'I';
+  const char status = server_ != nullptr ? server_->exchange.transaction_status() : begin_.status();
+  const bool in_transaction = status != 'I';
   const auto timeout = in_transaction ? settings_->idle_in_transaction_timeout : settings_->client_idle_timeout;
   if (timeout.count() == 0) return;
   deadline_state_ = in_transaction ? sqlstate::idle_in_transaction_session_timeout : sqlstate::idle_session_timeout;

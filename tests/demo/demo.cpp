@@ -132,7 +132,8 @@ Outcome run(bool quiet) {
   // Only once nothing more can arrive: a replica that still receives could end up ahead of the one that is chosen, and
   // could then never follow it.
   for (auto& replica : administrators) {
-    static_cast<void>(wait_until(5s, [&] { return replica.scalar("SELECT count(*) FROM pg_stat_wal_receiver") == "0"; }));
+    static_cast<void>(
+        wait_until(5s, [&] { return replica.scalar("SELECT count(*) FROM pg_stat_wal_receiver") == "0"; }));
   }
   const bool second = position(administrators[1]) > position(administrators[0]);
   Server& heir = set.replica(second ? 1 : 0);

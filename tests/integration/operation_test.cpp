@@ -48,6 +48,7 @@ TEST_F(Operation, a_broken_file_changes_nothing_and_every_error_is_said) {
   Holdfast proxy(endpoint(good));
   auto client = proxy.connect();
   client.exec("BEGIN");
+  client.exec("SELECT 1");  // takes the server
   auto bad = yaml(good);
   bad.replace(bad.find("size: 2"), 7, "size: many");
   proxy.write_config(bad + "no_such_key: 1\nlimits: { max_clients: 0 }\n");
@@ -71,6 +72,7 @@ TEST_F(Operation, a_new_pool_size_holds_at_once) {
   auto busy = proxy.connect();
   auto other = proxy.connect();
   busy.exec("BEGIN");
+  busy.exec("SELECT 1");  // takes the server
   ASSERT_EQ(PQsendQuery(other.raw(), "SELECT 1"), 1);
   ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == 1; }));
   config.pool = "size: 3, wait_timeout: 20s";
@@ -148,6 +150,7 @@ TEST_F(Operation, sigterm_lets_transactions_finish_and_tells_idle_clients) {
   pinned.exec("SET work_mem = '99kB'");
   auto working = proxy.connect();
   working.exec("BEGIN");
+  working.exec("SELECT 1");  // takes the server
   working.exec("INSERT INTO t VALUES (1)");
   PQsetErrorVerbosity(working.raw(), PQERRORS_VERBOSE);  // the answer to COMMIT may bring the farewell with it
   auto running = proxy.connect();
@@ -175,6 +178,7 @@ TEST_F(Operation, a_second_sigterm_ends_at_once) {
   Holdfast proxy(endpoint({.members = member_yaml(set_->primary()), .more = "limits: { shutdown_timeout: 60s }\n"}));
   auto working = proxy.connect();
   working.exec("BEGIN");
+  working.exec("SELECT 1");  // takes the server
   working.exec("INSERT INTO t VALUES (2)");
   proxy.signal(SIGTERM);
   ASSERT_TRUE(proxy.wait_log("stopping"));
@@ -193,6 +197,7 @@ TEST_F(Operation, a_stuck_client_does_not_hold_it_beyond_the_timeout) {
   Holdfast proxy(endpoint({.members = member_yaml(set_->primary()), .more = "limits: { shutdown_timeout: 500ms }\n"}));
   auto working = proxy.connect();
   working.exec("BEGIN");
+  working.exec("SELECT 1");  // takes the server
   // Reads nothing of a large answer.
   auto stuck = proxy.connect();
   ASSERT_EQ(PQsendQuery(stuck.raw(), "SELECT repeat('x', 1000) FROM generate_series(1, 200000)"), 1);

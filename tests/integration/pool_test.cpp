@@ -83,6 +83,7 @@ TEST_F(Pools, size_is_the_processes_over_all_workers) {
       auto client = proxy.connect();
       for (int j = 0; j < 100; ++j) {
         client.exec("BEGIN");
+        client.exec("SELECT 1");  // takes the server
         if (client.scalar("SELECT " + std::to_string(i)) == std::to_string(i)) ++answers;
         client.exec("COMMIT");
       }
@@ -104,6 +105,7 @@ TEST_F(Pools, longest_waiting_goes_first_over_all_workers) {
   for (int i = 0; i < 12; ++i) waiting.push_back(proxy.connect());
   auto busy = proxy.connect();
   busy.exec("BEGIN");
+  busy.exec("SELECT 1");  // takes the server
   for (std::size_t i = 0; i < waiting.size(); ++i) {
     begin(waiting[i], "SELECT nextval('turns')");
     ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == static_cast<double>(i + 1); }));
@@ -117,6 +119,7 @@ TEST_F(Pools, waiting_ends_with_53300_and_the_client_goes_on) {
   auto waiting = proxy.connect();
   auto busy = proxy.connect();
   busy.exec("BEGIN");
+  busy.exec("SELECT 1");  // takes the server
   EXPECT_EQ(sqlstate_of([&] { waiting.exec("SELECT 1"); }), "53300");
   EXPECT_EQ(sqlstate_of([&] { waiting.rows("SELECT $1::int", {"1"}); }), "53300");
   busy.exec("COMMIT");
@@ -149,6 +152,7 @@ TEST_F(Pools, a_waiting_client_is_cancelled_and_nobody_else) {
   auto waiting = proxy.connect();
   auto busy = proxy.connect();
   busy.exec("BEGIN");
+  busy.exec("SELECT 1");  // takes the server
   begin(busy, "SELECT pg_sleep(0.5)");
   begin(waiting, "SELECT 2");
   ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == 1; }));
@@ -194,6 +198,7 @@ TEST_F(Pools, query_timeout_cancels_in_the_server) {
   EXPECT_EQ(sqlstate_of([&] { client.exec("SELECT pg_sleep(60)"); }), "57014");
   EXPECT_EQ(client.scalar("SELECT 1"), "1");
   client.exec("BEGIN");
+  client.exec("SELECT 1");  // takes the server
   client.exec("INSERT INTO t VALUES (77)");
   ASSERT_TRUE(wait_until(5s, [&] { return PQconsumeInput(client.raw()) == 0 || !client.alive(); }));
   EXPECT_EQ(server_->scalar("SELECT count(*) FROM t WHERE id = 77"), "0");

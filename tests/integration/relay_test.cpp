@@ -216,6 +216,12 @@ TEST_F(Relay, idle_in_transaction_ends_with_25P03) {
   EXPECT_EQ(peer->read_until('Z'), "TDCZ");
   EXPECT_EQ(error_state(*peer), "25P03");
   peer->expect_end();
+  // Also while no server has seen the BEGIN.
+  peer = client();
+  peer->send(query("BEGIN"));
+  EXPECT_EQ(peer->read_until('Z'), "CZ");
+  EXPECT_EQ(error_state(*peer), "25P03");
+  peer->expect_end();
 }
 
 TEST_F(Relay, idle_client_ends_with_57P05) {

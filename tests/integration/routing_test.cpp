@@ -141,6 +141,26 @@ TEST_F(Routing, a_read_only_transaction_stays_on_one_replica) {
   }
 }
 
+// A function that nobody knows may have changed the session, so the client stays on its replica; but a guess is no
+// reason to refuse writes.
+TEST_F(Routing, unknown_function_in_a_read_only_block_keeps_nobody_from_writing) {
+  for (const auto protocol : {Protocol::simple, Protocol::extended}) {
+    auto client = proxy_->connect();
+    client.exec("BEGIN READ ONLY");
+    const auto replica = where(client, "SELECT unlisted()", protocol);
+    EXPECT_NE(replica, "pg1");
+    client.exec("COMMIT");
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(where(client, "SELECT member()", protocol), replica);
+    EXPECT_EQ(where(client, "UPDATE t SET at = 'x' WHERE id = 1 RETURNING member()", protocol), "pg1");
+    client.exec("BEGIN READ ONLY");
+    EXPECT_NE(where(client, "SELECT unlisted()", protocol), "");
+    client.exec("COMMIT");
+    client.exec("BEGIN");
+    EXPECT_EQ(where(client, "UPDATE t SET at = 'x' WHERE id = 1 RETURNING member()", protocol), "pg1");
+    client.exec("COMMIT");
+  }
+}
+
 TEST_F(Routing, any_other_transaction_is_the_primarys) {
   for (const char* begin : {"BEGIN", "START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY"}) {
     auto client = proxy_->connect();
@@ -148,6 +168,69 @@ TEST_F(Routing, any_other_transaction_is_the_primarys) {
     EXPECT_EQ(client.scalar("SELECT member()"), "pg1") << begin;
     client.exec("COMMIT");
   }
+}
+
+// The block's first statement may still say what kind of block it is.
+TEST_F(Routing, the_first_statement_of_a_block_decides) {
+  const auto where_ends_up = [&](const std::string& begin, const std::string& first) {
+    auto client = proxy_->connect();  // one that has written nothing
+    client.exec(begin);
+    client.exec(first);
+    const auto member = client.scalar("SELECT member()");
+    client.exec("COMMIT");
+    return member;
+  };
+  for (const char* begin : {"BEGIN", "START TRANSACTION", "BEGIN ISOLATION LEVEL REPEATABLE READ", "begin;"}) {
+    EXPECT_NE(where_ends_up(begin, "SET TRANSACTION READ ONLY"), "pg1") << begin;
+    EXPECT_NE(where_ends_up(begin, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"), "pg1") << begin;
+    EXPECT_EQ(where_ends_up(begin, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"), "pg1") << begin;
+    EXPECT_EQ(where_ends_up(begin, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"), "pg1") << begin;
+    EXPECT_EQ(where_ends_up(begin, "SELECT 1"), "pg1") << begin;
+    EXPECT_EQ(where_ends_up(begin, "SAVEPOINT a"), "pg1") << begin;
+  }
+  EXPECT_NE(where_ends_up("BEGIN READ ONLY", "SELECT unlisted()"), "pg1");
+  EXPECT_NE(where_ends_up("BEGIN READ ONLY", "SELECT pg_is_in_recovery()"), "pg1");
+  EXPECT_NE(where_ends_up("BEGIN READ ONLY", "SAVEPOINT a"), "pg1");
+  EXPECT_EQ(where_ends_up("BEGIN READ WRITE", "SET TRANSACTION READ ONLY"), "pg1");
+  // The block may be made writable before its first query.
+  auto client = proxy_->connect();
+  client.exec("BEGIN READ ONLY");
+  client.exec("SET TRANSACTION READ WRITE");
+  EXPECT_EQ(client.scalar("UPDATE t SET at = 'writable' WHERE id = 1 RETURNING member()"), "pg1");
+  client.exec("COMMIT");
+  EXPECT_EQ(client.scalar("/* holdfast: primary */ SELECT at FROM t WHERE id = 1"), "writable");
+  // A hint at the BEGIN is for the block.
+  EXPECT_NE(where_ends_up("/* holdfast: replica */ BEGIN", "SELECT 1"), "pg1");
+  EXPECT_EQ(where_ends_up("BEGIN", "/* holdfast: replica */ SELECT 1"), "pg1");
+}
+
+TEST_F(Routing, blocks_that_are_read_only_by_default_run_on_replicas) {
+  const auto check = [](Connection& client) {
+    client.exec("BEGIN");
+    EXPECT_NE(client.scalar("SELECT member()"), "pg1");
+    EXPECT_EQ(sqlstate_of([&] { client.exec("UPDATE t SET at = 'never'"); }), "25006");
+    client.exec("ROLLBACK");
+    client.exec("BEGIN");
+    client.exec("SET TRANSACTION READ WRITE");
+    EXPECT_EQ(client.scalar("UPDATE t SET at = 'x' WHERE id = 1 RETURNING member()"), "pg1");
+    client.exec("COMMIT");
+    client.exec("BEGIN READ WRITE");
+    EXPECT_EQ(client.scalar("UPDATE t SET at = 'x' WHERE id = 1 RETURNING member()"), "pg1");
+    client.exec("COMMIT");
+  };
+  Connection asked(proxy_->conninfo() + " options='-c default_transaction_read_only=yes'");
+  check(asked);
+  // Set for the role: the servers say so at log-in.
+  auto& primary = set_->primary();
+  primary.exec("CREATE ROLE reader LOGIN IN ROLE app; ALTER ROLE reader SET default_transaction_read_only = on");
+  for (int i = 0; i < 2; ++i) ReplicationSet::wait_caught_up(primary, set_->replica(i));
+  auto reader = proxy_->connect("reader");
+  EXPECT_EQ(reader.scalar("SHOW default_transaction_read_only"), "on");
+  check(reader);
+  auto writer = proxy_->connect();
+  writer.exec("BEGIN");
+  EXPECT_EQ(writer.scalar("UPDATE t SET at = 'y' WHERE id = 1 RETURNING member()"), "pg1");
+  writer.exec("COMMIT");
 }
 
 // Each round: a write, then a read in either protocol by the same session. One replica stands still for half of them.

@@ -112,6 +112,89 @@ TEST_F(LossTest, an_autocommit_write_is_unknown) {
   EXPECT_EQ(units(), "QI ");
 }
 
+// A string with transaction control inside, text that was not understood: a COMMIT may be among it.
+TEST_F(LossTest, what_may_commit_is_unknown_inside_a_block_too) {
+  begin_block();
+  query(Trait::may_commit);
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "QE ") << "the client still takes itself for inside";
+}
+
+class HeldBeginLost : public LossTest {
+ protected:
+  // As HeldBegin sends it.
+  void held_begin() {
+    send('P', Trait::none, Origin::proxy);
+    send('B', Trait::none, Origin::proxy);
+    send('E', Trait::begins | Trait::repeatable, Origin::proxy);
+  }
+  void begun() {
+    for (const char tag : {'1', '2', 'C'}) ASSERT_EQ(exchange.received(tag, {}).action, Reply::Action::swallow);
+  }
+};
+
+TEST_F(HeldBeginLost, with_a_query_behind_it_is_rolled_back) {
+  held_begin();
+  query(write);
+  EXPECT_EQ(outcome(), Outcome::rolled_back) << "outside the block the query would have been skipped";
+  EXPECT_EQ(units(), "QE ");
+  EXPECT_FALSE(exchange.on_server_lost().open_batch) << "the client sent no batch and will send no Sync";
+  begun();
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "QE ");
+}
+
+TEST_F(HeldBeginLost, with_a_batch_behind_it_is_rolled_back) {
+  held_begin();
+  statement(write);
+  sync();
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "SE ");
+  begun();
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "SE ");
+  EXPECT_EQ(exchange.on_server_lost().status_after, 'E');
+}
+
+TEST_F(HeldBeginLost, with_a_read_behind_it_may_be_repeated) {
+  held_begin();
+  query(read);
+  EXPECT_EQ(outcome(), Outcome::repeatable);
+  begun();
+  EXPECT_EQ(outcome(), Outcome::repeatable);
+  receive("T");
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+}
+
+TEST_F(HeldBeginLost, with_a_commit_behind_it_is_unknown) {
+  held_begin();
+  query(Trait::commits);
+  EXPECT_EQ(outcome(), Outcome::unknown);
+}
+
+// A driver's own BEGIN in the batch of the first statement (pgjdbc).
+TEST_F(LossTest, a_block_begun_in_this_batch_holds_what_follows) {
+  statement(Trait::begins | Trait::repeatable);
+  statement(write);
+  sync();
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  receive("12C");
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "SE ");
+  receive("12C");
+  EXPECT_EQ(outcome(), Outcome::rolled_back) << "its Sync commits nothing";
+}
+
+TEST_F(LossTest, a_block_that_ended_in_this_batch_holds_nothing) {
+  statement(Trait::begins | Trait::repeatable);
+  statement(Trait::commits);
+  statement(write);
+  sync();
+  receive("12C12C");
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "SI ");
+}
+
 TEST_F(LossTest, a_write_inside_a_block_is_rolled_back) {
   begin_block();
   query(write);

@@ -40,6 +40,12 @@ TEST(Settings, last_of_a_name_counts) {
   EXPECT_EQ(table.intern({{"a", "1"}, {"A", "2"}, {"a", "3"}}), table.intern({{"a", "3"}}));
 }
 
+TEST(Settings, booleans_are_read_as_postgresql_does) {
+  for (std::string_view yes : {"on", "ON", "true", "T", "tr", "yes", "y", "1"}) EXPECT_TRUE(is_true(yes)) << yes;
+  for (std::string_view no : {"off", "of", "o", "false", "no", "0", "", "01", "truely", "on "})
+    EXPECT_FALSE(is_true(no)) << no;
+}
+
 TEST(Settings, parameters_win_over_options) {
   SettingsTable table;
   const auto settings = table.from_startup(startup("-c work_mem=1MB --geqo=off", {{"work_mem", "2MB"}}));

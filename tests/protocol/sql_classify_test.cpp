@@ -248,6 +248,25 @@ TEST(Classify, reads_begin) {
   expect_read("begin read only");
 }
 
+TEST(Classify, knows_which_begin_may_wait_for_its_first_statement) {
+  for (std::string_view sql : {"begin", "BEGIN;", "begin work", "begin isolation level repeatable read",
+                               "begin read only", "begin deferrable"})
+    EXPECT_EQ(of(sql).holdable, Holdable::begin) << sql;
+  EXPECT_EQ(of("start transaction").holdable, Holdable::start_transaction);
+  EXPECT_EQ(of("start transaction read only").holdable, Holdable::start_transaction);
+  // Refused by a standby: the block has to begin on the primary.
+  for (std::string_view sql : {"begin read write", "begin isolation level serializable", "begin read only, read write",
+                               "begin; select 1", "select 1; begin", "commit", "select 1", "savepoint a"})
+    EXPECT_EQ(of(sql).holdable, Holdable::no) << sql;
+}
+
+TEST(Classify, reads_chains) {
+  for (std::string_view sql : {"commit and chain", "rollback and chain", "end work and chain"})
+    EXPECT_TRUE(of(sql).chains) << sql;
+  for (std::string_view sql : {"commit", "rollback and no chain", "commit and no chain", "begin"})
+    EXPECT_FALSE(of(sql).chains) << sql;
+}
+
 TEST(Classify, reads_the_end_of_transactions) {
   for (std::string_view sql : {"commit", "end", "commit and chain", "end work"}) {
     EXPECT_EQ(control(sql), TransactionControl::commit);

@@ -1,0 +1,56 @@
+#include "protocol/held_begin.hpp"
+
+#include "protocol/backend.hpp"
+#include "protocol/frontend.hpp"
+
+namespace holdfast::protocol {
+
+using sql::TransactionControl;
+
+bool HeldBegin::may_hold(const sql::Verdict& verdict, std::string_view text) {
+  return verdict.holdable != sql::Holdable::no && text.size() <= longest_text;
+}
+
+void HeldBegin::hold(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out) {
+  text_ = text;
+  control_ = verdict.control;
+  hint_ = verdict.hint;
+  state_ = State::held;
+  write_command_complete(out, verdict.holdable == sql::Holdable::begin ? "BEGIN" : "START TRANSACTION");
+  write_ready_for_query(out, status());
+}
+
+bool HeldBegin::end(const sql::Verdict& verdict, std::vector<std::byte>& out) {
+  const bool commits = verdict.control == TransactionControl::commit;
+  if (!held() || verdict.chains || (!commits && verdict.control != TransactionControl::rollback)) return false;
+  state_ = State::none;
+  write_command_complete(out, commits ? "COMMIT" : "ROLLBACK");
+  write_ready_for_query(out, status());
+  return true;
+}
+
+sql::Verdict HeldBegin::of_block(const sql::Verdict& first, bool read_only_by_default) const {
+  sql::Verdict block = first;
+  const bool read_only = control_ == TransactionControl::begin_read_only || read_only_by_default;
+  block.hint = hint_;  // a statement's own hint speaks for the statement
+  block.control = TransactionControl::begin;
+  if (!read_only && !first.makes_read_only) return block;
+  block.control = TransactionControl::begin_read_only;
+  // Nothing in it can write, whatever a function hides. But SET TRANSACTION READ WRITE and SERIALIZABLE are writes to
+  // the router and stay so, and what leaves something behind in the session is for the primary.
+  constexpr auto harmless = sql::Effect::unknown_function | sql::Effect::role_question;
+  block.effects =
+      static_cast<sql::Effect>(static_cast<std::uint32_t>(first.effects) & ~static_cast<std::uint32_t>(harmless));
+  if (first.control != TransactionControl::other) block.access = sql::Access::read;
+  return block;
+}
+
+void HeldBegin::send(std::uint32_t cookie, std::vector<std::byte>& out) {
+  write_parse(out, "", text_, {});
+  write_bind(out, "", "");
+  write_execute(out, "");
+  cookie_ = cookie;
+  state_ = State::sent;
+}
+
+}  // namespace holdfast::protocol

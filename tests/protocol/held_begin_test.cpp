@@ -1,0 +1,165 @@
+#include "protocol/held_begin.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "protocol/framer.hpp"
+#include "protocol/sql/classify.hpp"
+
+namespace holdfast::protocol {
+namespace {
+
+using sql::TransactionControl;
+using sql::Verdict;
+
+class HeldBeginTest : public ::testing::Test {
+ protected:
+  static Verdict of(std::string_view text) { return sql::classify(text, {}); }
+  // Holds it; says what the client reads: tags, the command tag and the status.
+  std::string hold(std::string_view text) {
+    EXPECT_TRUE(HeldBegin::may_hold(of(text), text)) << text;
+    std::vector<std::byte> out;
+    begin.hold(text, of(text), out);
+    return told(out);
+  }
+  std::string end(std::string_view text) {
+    std::vector<std::byte> out;
+    const bool answered = begin.end(of(text), out);
+    EXPECT_EQ(answered, !out.empty());
+    return told(out);
+  }
+  static std::string told(Bytes bytes) {
+    std::string text;
+    Framer framer(Direction::from_server);
+    while (!bytes.empty()) {
+      const Frame frame = framer.next(bytes);
+      if (frame.kind != Frame::Kind::start || !frame.last) return text + "?";
+      text += frame.tag;
+      text += std::string(as_text(frame.body())).c_str();
+      text += ' ';
+      bytes = bytes.subspan(frame.bytes.size());
+    }
+    return text;
+  }
+  // Where the block goes when `first` is its first statement.
+  TransactionControl block(std::string_view first, bool read_only_by_default = false) {
+    return begin.of_block(of(first), read_only_by_default).control;
+  }
+
+  HeldBegin begin;
+};
+
+TEST_F(HeldBeginTest, answers_as_postgresql_does) {
+  EXPECT_EQ(begin.status(), 'I');
+  EXPECT_EQ(hold("BEGIN;"), "CBEGIN ZT ");
+  EXPECT_TRUE(begin.held());
+  EXPECT_EQ(begin.status(), 'T');
+  begin.abandon();
+  EXPECT_EQ(hold("start transaction isolation level repeatable read"), "CSTART TRANSACTION ZT ");
+}
+
+TEST_F(HeldBeginTest, keeps_only_what_may_begin_anywhere) {
+  for (std::string_view text : {"begin read write", "begin isolation level serializable", "begin; select 1", "commit",
+                                "select 1", "", "begin nonsense"})
+    EXPECT_FALSE(HeldBegin::may_hold(of(text), text)) << text;
+  const std::string long_one = "begin /*" + std::string(HeldBegin::longest_text, 'x') + "*/";
+  EXPECT_FALSE(HeldBegin::may_hold(of(long_one), long_one));
+}
+
+TEST_F(HeldBeginTest, an_empty_block_needs_no_server) {
+  hold("begin");
+  EXPECT_EQ(end("commit"), "CCOMMIT ZI ");
+  EXPECT_FALSE(begin.held());
+  hold("begin");
+  EXPECT_EQ(end("abort"), "CROLLBACK ZI ");
+  EXPECT_EQ(end("commit"), "") << "there is no block any more: the server says so, with a warning";
+}
+
+TEST_F(HeldBeginTest, what_ends_no_block_needs_a_server) {
+  hold("begin");
+  for (std::string_view text : {"commit and chain", "rollback and chain", "prepare transaction 'x'", "savepoint a",
+                                "begin", "select 1; commit"})
+    EXPECT_EQ(end(text), "") << text;
+  EXPECT_TRUE(begin.held());
+}
+
+TEST_F(HeldBeginTest, the_first_statement_decides_for_the_block) {
+  hold("begin");
+  EXPECT_EQ(block("select 1"), TransactionControl::begin);
+  EXPECT_EQ(block("insert into t values (1)"), TransactionControl::begin);
+  EXPECT_EQ(block("set transaction isolation level repeatable read"), TransactionControl::begin);
+  EXPECT_EQ(block("set transaction read only"), TransactionControl::begin_read_only);
+  begin.abandon();
+  hold("begin read only");
+  EXPECT_EQ(block("select 1"), TransactionControl::begin_read_only);
+  EXPECT_EQ(block("declare c cursor for select 1"), TransactionControl::begin_read_only);
+  const auto hidden = begin.of_block(of("select unknown(), pg_is_in_recovery()"), false);
+  EXPECT_EQ(hidden.access, sql::Access::read) << "nothing in it can write";
+  EXPECT_EQ(hidden.effects, sql::Effect::none);
+  EXPECT_TRUE(has(begin.of_block(of("select pg_advisory_lock(1)"), false).effects, sql::Effect::advisory_lock));
+  // The router sends a write to the primary whatever the block says.
+  EXPECT_EQ(begin.of_block(of("set transaction read write"), false).access, sql::Access::write);
+  EXPECT_EQ(begin.of_block(of("set transaction isolation level serializable"), false).access, sql::Access::write);
+}
+
+TEST_F(HeldBeginTest, blocks_may_be_read_only_by_default) {
+  hold("begin");
+  EXPECT_EQ(block("select 1", true), TransactionControl::begin_read_only);
+  EXPECT_EQ(begin.of_block(of("set transaction read write"), true).access, sql::Access::write);
+}
+
+TEST_F(HeldBeginTest, the_hint_is_that_of_begin) {
+  Verdict held = of("begin");
+  held.hint = sql::Hint::replica;
+  std::vector<std::byte> out;
+  begin.hold("begin", held, out);
+  Verdict first = of("select 1");
+  first.hint = sql::Hint::primary;
+  EXPECT_EQ(begin.of_block(first, false).hint, sql::Hint::replica);
+}
+
+TEST_F(HeldBeginTest, goes_out_as_one_batch_without_a_sync) {
+  hold("begin isolation level repeatable read");
+  std::vector<std::byte> out;
+  begin.send(7, out);
+  std::string tags;
+  Framer framer(Direction::from_client);
+  for (Bytes rest = out; !rest.empty();) {
+    const Frame frame = framer.next(rest);
+    ASSERT_EQ(frame.kind, Frame::Kind::start);
+    tags += frame.tag;
+    rest = rest.subspan(frame.bytes.size());
+  }
+  EXPECT_EQ(tags, "PBE");
+  EXPECT_NE(as_text(out).find("begin isolation level repeatable read"), std::string_view::npos);
+  EXPECT_TRUE(begin.sent());
+  EXPECT_FALSE(begin.held());
+  EXPECT_EQ(begin.status(), 'I') << "with a server its own status counts";
+  EXPECT_TRUE(begin.owns(7));
+  EXPECT_FALSE(begin.owns(8));
+}
+
+TEST_F(HeldBeginTest, goes_again_when_its_server_was_lost) {
+  hold("begin");
+  std::vector<std::byte> first;
+  begin.send(1, first);
+  begin.take_back();
+  EXPECT_TRUE(begin.held());
+  std::vector<std::byte> second;
+  begin.send(2, second);
+  EXPECT_EQ(first, second);
+  EXPECT_FALSE(begin.owns(1));
+  begin.settled();
+  begin.take_back();
+  EXPECT_FALSE(begin.held()) << "nothing is taken back of a block that runs";
+}
+
+TEST_F(HeldBeginTest, settling_touches_no_begin_that_waits) {
+  hold("begin");
+  begin.settled();
+  EXPECT_TRUE(begin.held());
+}
+
+}  // namespace
+}  // namespace holdfast::protocol
