@@ -55,6 +55,7 @@ struct Counters {
   Counter units;            // queries and batches answered
   Counter bytes_from_clients;
   Counter bytes_to_clients;
+  Counter pools;    // of a database and user, now
   Counter servers;  // connections now
   Counter servers_opened;
   Counter servers_failed;  // attempts that failed

@@ -16,6 +16,7 @@
 #include "proxy/key_service.hpp"
 #include "proxy/places.hpp"
 #include "proxy/pool/permits.hpp"
+#include "proxy/pool/welcomes.hpp"
 
 namespace holdfast::proxy {
 
@@ -55,6 +56,7 @@ class PlacesBook {
 
 struct Shared {
   PermitBook permits;
+  Welcomes welcomes;
   CancelKeys cancel_keys;
   PlacesBook places_book;
   Places hold_places;

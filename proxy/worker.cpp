@@ -28,6 +28,8 @@ struct Worker::HandedOver {
   bool has_settings = false;
   bool has_statements = false;
   std::uint64_t generation = 0;
+  Pool::Credentials credentials;     // that it was opened with
+  std::shared_ptr<Permits> permits;  // of which it has one
   TimePoint connected_at{};
 };
 
@@ -144,7 +146,10 @@ health::TopologyPtr Worker::topology(const std::string& cluster) const {
 
 Pool& Worker::pool(const PoolKey& key, const config::EffectiveSettings& effective) {
   auto& pool = pools_[key];
-  if (!pool) pool = std::make_unique<Pool>(*this, key, effective);
+  if (!pool) {
+    pool = std::make_unique<Pool>(*this, key, effective);
+    counters.pools.add();
+  }
   return *pool;
 }
 
@@ -230,6 +235,8 @@ void Worker::hand_over(Worker& other, ServerLink& server) {
   handed.has_settings = !server.settings.empty();
   handed.has_statements = server.statements.size() > 0;
   for (const auto& parameter : server.reported.parameters()) handed.reported.push_back(parameter);
+  handed.credentials = server.home->pool.credentials;
+  handed.permits = server.home->permits;
   handed.baggage = server.link.detach();
   server.state = ServerState::closed;
   server.handed_over = true;  // its permit goes with it
@@ -245,6 +252,7 @@ void Worker::adopt(const PoolKey& key, health::MemberIndex member, HandedOver ha
   const auto found = pools_.find(key);
   if (found == pools_.end()) {
     ::close(handed.baggage.fd);
+    handed.permits->give_back();
     return;
   }
   auto& home = found->second->member(member);
@@ -252,7 +260,7 @@ void Worker::adopt(const PoolKey& key, health::MemberIndex member, HandedOver ha
   server->pid = handed.pid;
   server->secret = std::move(handed.secret);
   server->generation = handed.generation;
-  server->credentials = found->second->credentials_version;  // both pools have the user's current ones
+  server->credentials = found->second->version_of(handed.credentials);
   server->connected_at = handed.connected_at;
   for (const auto& parameter : handed.reported) {
     if (auto with = reported.with(server->reported, parameter.name, parameter.value)) {
@@ -300,6 +308,7 @@ void Worker::sweep() {
       if (overdue) report(key.cluster, member->member, health::Evidence::answer_overdue);
     }
   }
+  counters.pools.subtract(std::erase_if(pools_, [](const auto& entry) { return entry.second->unused(); }));
   reactor.deadlines().arm(sweep_, now + sweep_interval);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 namespace holdfast::protocol::sql {
 namespace {
@@ -107,6 +108,20 @@ std::string reset_setting(std::string_view sql) {
   auto end = words.next();
   if (end == ";") end = words.next();
   return end.empty() ? name : std::string();
+}
+
+std::optional<std::string> deallocated_name(std::string_view sql) {
+  Words words(sql);
+  if (words.next() != "deallocate") return std::nullopt;
+  std::string name = words.next();
+  auto end = words.next();
+  if (name == "prepare" && !end.empty() && end != ";") {
+    name = std::move(end);
+    end = words.next();
+  }
+  if (name == "all" || name.empty()) return std::nullopt;
+  if (end == ";") end = words.next();
+  return end.empty() ? std::optional(std::move(name)) : std::nullopt;
 }
 
 }  // namespace holdfast::protocol::sql

@@ -1,6 +1,7 @@
-// Which setting a statement takes back to its default.
+// What a statement takes back: a setting to its default, a prepared statement.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,5 +12,9 @@ namespace holdfast::protocol::sql {
 // quoted. Looks at the words in front only: asked for each statement that changes settings, of clients that brought
 // some.
 [[nodiscard]] std::string reset_setting(std::string_view sql);
+
+// The name in DEALLOCATE [PREPARE] name, folded to lower case unless quoted; nothing for anything else, DEALLOCATE ALL
+// included.
+[[nodiscard]] std::optional<std::string> deallocated_name(std::string_view sql);
 
 }  // namespace holdfast::protocol::sql

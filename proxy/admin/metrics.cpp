@@ -63,6 +63,7 @@ constexpr std::array simple{
     Simple{"holdfast_units_total", "Queries and batches answered.", &Counters::units, counter},
     Simple{"holdfast_client_sent_bytes_total", "Bytes of answers sent to clients.", &Counters::bytes_to_clients,
            counter},
+    Simple{"holdfast_pools", "Pools of a database and user, on all workers.", &Counters::pools, gauge},
     Simple{"holdfast_servers", "Server connections.", &Counters::servers, gauge},
     Simple{"holdfast_servers_opened_total", "Server connections opened.", &Counters::servers_opened, counter},
     Simple{"holdfast_server_connects_failed_total", "Attempts to open one that failed.", &Counters::servers_failed,

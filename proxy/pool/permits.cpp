@@ -39,6 +39,11 @@ Worker* Permits::take_want(const Worker* self, std::optional<health::TimePoint> 
 
 std::shared_ptr<Permits> PermitBook::find(const PoolKey& key, const std::string& member, std::uint32_t limit) {
   const std::lock_guard lock(mutex_);
+  // What no pool uses any more goes, now and then.
+  if (book_.size() >= swept_at_) {
+    std::erase_if(book_, [](const auto& entry) { return entry.second.use_count() == 1; });
+    swept_at_ = std::max(first_sweep, 2 * book_.size());
+  }
   auto& entry = book_[{key, member}];
   if (!entry) {
     entry = std::make_shared<Permits>(limit);

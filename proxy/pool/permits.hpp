@@ -64,13 +64,16 @@ class Permits {
   std::deque<Want> wants_;
 };
 
-// Finds the permits of a member, database and user; made on first use and kept: their number is bounded by the pools'.
+// Finds the permits of a member, database and user; made on first use and kept while a pool has them.
 class PermitBook {
  public:
   [[nodiscard]] std::shared_ptr<Permits> find(const PoolKey& key, const std::string& member, std::uint32_t limit);
 
  private:
   std::mutex mutex_;
+  static constexpr std::size_t first_sweep = 256;
+
+  std::size_t swept_at_ = first_sweep;
   std::map<std::pair<PoolKey, std::string>, std::shared_ptr<Permits>> book_;
 };
 

@@ -1,6 +1,7 @@
 #include "proxy/pool/pool.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "proxy/pool/connector.hpp"
@@ -220,12 +221,18 @@ bool same(const Pool::Credentials& a, const Pool::Credentials& b) {
   return true;
 }
 
+std::atomic<std::uint64_t> next_pool_id{1};  // NOLINT: ids are the process's
+
 }  // namespace
 
 // ---- Pool -----------------------------------------------------------------------------------------------------------
 
 Pool::Pool(Worker& owner, PoolKey pool_key, const config::EffectiveSettings& effective)
-    : worker(owner), key(std::move(pool_key)), settings(effective), topology_(owner.topology(key.cluster)) {}
+    : worker(owner),
+      key(std::move(pool_key)),
+      id(next_pool_id.fetch_add(1, std::memory_order_relaxed)),
+      settings(effective),
+      topology_(owner.topology(key.cluster)) {}
 
 MemberPool& Pool::member(health::MemberIndex index) {
   while (members.size() <= index) {
@@ -308,16 +315,44 @@ void Pool::set_credentials(Credentials fresh) {
   ++credentials_version;
 }
 
-std::optional<protocol::ReportedRef> Pool::find_welcome(const protocol::SettingsRef& wanted) const {
+std::optional<protocol::ReportedRef> Pool::find_welcome(const protocol::SettingsRef& wanted) {
   for (const auto& [known, reported] : welcomes_) {
     if (known == wanted) return reported;
   }
-  return std::nullopt;
+  const auto elsewhere = worker.shared.welcomes.find(key, wanted.parameters(), topology_->epoch);
+  if (!elsewhere) return std::nullopt;
+  protocol::ReportedRef reported;
+  for (const auto& parameter : *elsewhere) {
+    auto with = worker.reported.with(reported, parameter.name, parameter.value);
+    if (!with) return std::nullopt;
+    reported = std::move(*with);
+  }
+  keep_welcome(wanted, reported);
+  return reported;
 }
 
 void Pool::remember_welcome(const protocol::SettingsRef& wanted, const protocol::ReportedRef& reported) {
+  keep_welcome(wanted, reported);
+  worker.shared.welcomes.remember(key, wanted.parameters(), topology_->epoch, reported.parameters());
+}
+
+void Pool::keep_welcome(const protocol::SettingsRef& wanted, const protocol::ReportedRef& reported) {
   if (welcomes_.size() >= welcomes_kept) welcomes_.erase(welcomes_.begin());
   welcomes_.emplace_back(wanted, reported);
+}
+
+bool Pool::unused() const {
+  if (sessions > 0 || !held_.empty()) return false;
+  return std::ranges::all_of(members, [](const auto& member) {
+    return member->idle.empty() && member->active.empty() && member->waiters.empty() && member->connecting == 0;
+  });
+}
+
+std::uint64_t Pool::version_of(const Credentials& theirs) const {
+  // A log-in by trust knows none.
+  const bool unknown =
+      std::holds_alternative<std::monostate>(theirs) || std::holds_alternative<std::monostate>(credentials);
+  return unknown || same(credentials, theirs) ? credentials_version : credentials_version - 1;
 }
 
 bool Pool::wait_for_primary(Waiter& waiter) {

@@ -122,22 +122,30 @@ class Pool {
   [[nodiscard]] std::size_t held() const { return held_.size(); }
   // Once a second: idle servers that are too old.
   void sweep(TimePoint now);
+  // Neither a session nor a server nor anybody in line: under "*" there are as many pools as names that were tried.
+  [[nodiscard]] bool unused() const;
+  // The version under which a connection that was opened with `theirs` may serve here; never a current one if they are
+  // not this pool's.
+  [[nodiscard]] std::uint64_t version_of(const Credentials& theirs) const;
   void close_all();
 
   Worker& worker;
   PoolKey key;
+  const std::uint64_t id;    // never used again in this process
+  std::size_t sessions = 0;  // that use it
   config::EffectiveSettings settings;
   Credentials credentials;
   std::uint64_t credentials_version = 0;
   // What servers report once a client's start-up settings are on them: a log-in with settings seen before needs no
   // server. Bounded; forgotten with every new epoch.
-  [[nodiscard]] std::optional<protocol::ReportedRef> find_welcome(const protocol::SettingsRef& settings) const;
+  [[nodiscard]] std::optional<protocol::ReportedRef> find_welcome(const protocol::SettingsRef& settings);
   void remember_welcome(const protocol::SettingsRef& settings, const protocol::ReportedRef& reported);
   std::deque<std::unique_ptr<MemberPool>> members;
   health::MemberIndex last_replica = 0;  // that was given a read, for `balance: round_robin`
 
  private:
   void primary_available();
+  void keep_welcome(const protocol::SettingsRef& settings, const protocol::ReportedRef& reported);
 
   static constexpr std::size_t welcomes_kept = 64;
 

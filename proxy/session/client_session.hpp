@@ -7,8 +7,9 @@
 //                ^                  │ held: no primary        │ server lost
 //                └── lost block ended <── lost (LostTransaction answers in the server's place) <┘
 //
-// Files: login.cpp (start-up to ReadyForQuery), requests.cpp (what the client says), answers.cpp (what servers say),
-// failure.cpp (lost servers, refusals, cancellation).
+// Files: login.cpp (start-up to ReadyForQuery), units.cpp (where each unit goes), requests.cpp (what the client says),
+// answers.cpp (what servers say), settings.cpp (start-up settings on any server), failure.cpp (lost servers, refusals,
+// cancellation), lost.cpp (the rest of a transaction whose server is lost).
 #pragma once
 
 #include <cstdint>
@@ -86,22 +87,29 @@ class ClientSession {
   Task<bool> receive_some();
   void refuse(const Error& error, std::string_view detail = {}, std::string_view hint = {});
 
-  // requests.cpp
-  Task<> serve();
-  Step process();
+  // units.cpp
   Step begin_unit();
   Step answer_alone();
   bool answer_block();
+  bool answer_parses();
+  bool answer_deallocate();
+  [[nodiscard]] std::optional<std::string> name_to_deallocate(const protocol::Frame& frame,
+                                                              const protocol::sql::Verdict& verdict);
+  void deallocate(const std::string& name, char status);
   [[nodiscard]] bool guessed_pin_on_replica() const;
   Step leave_replica();
   [[nodiscard]] bool read_only_by_default() const;
   [[nodiscard]] Route route_unit();
-  bool answer_parses();
   [[nodiscard]] std::uint64_t scope() const;
   Step take_server(health::MemberIndex member, Waiter::Kind kind);
+  void enqueue();
+
+  // requests.cpp
+  Task<> serve();
+  Step process();
   Step forward(const protocol::Frame& frame);
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
-  void forward_query(const protocol::Frame& frame);
+  Step forward_query(const protocol::Frame& frame);
   Step forward_statement(const protocol::Frame& frame);
   void forward_plain(const protocol::Frame& frame, protocol::Trait traits);
   void announce(protocol::Request request);
@@ -109,15 +117,18 @@ class ClientSession {
   void settle_skipped(protocol::Exchange::Fate fate, std::uint32_t cookie);
   void note_effects(const protocol::sql::Verdict& verdict);
   void remember(const protocol::Frame& frame);
-  Step process_lost();
   void emit_due();
   void flush_requests();
-  void enqueue();
+  void arm_idle_deadline();
+
+  // settings.cpp
   Task<bool> apply_settings();
   void note_reset(std::string_view sql);
   void inject_restore();
   void tell_reported();
-  void arm_idle_deadline();
+
+  // lost.cpp
+  Step process_lost();
 
   // failure.cpp
   void refuse_unit(const Error& error);
@@ -201,6 +212,7 @@ class ClientSession {
   bool leaving_ = false;  // closed at the end of the transaction
   bool waited_for_marks_ = false;
   bool held_ = false;
+  bool cancel_asked_ = false;  // while settings were on their way: nothing of the client's ran yet
   health::MemberIndex target_ = 0;
   bool target_primary_ = true;
   TimePoint marks_until_{};

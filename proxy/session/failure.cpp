@@ -385,7 +385,9 @@ void ClientSession::cancel() {
   worker_.counters.cancels.add();
   if (waiter_.listed()) {
     settle_wait(Error{sqlstate::query_canceled, "canceling statement due to user request"});
-  } else if (server_ != nullptr && !server_->exchange.idle() && !server_->setting_up) {
+  } else if (server_ != nullptr && server_->setting_up) {
+    cancel_asked_ = true;  // the settings take effect all the same: they are the next client's business as well
+  } else if (server_ != nullptr && !server_->exchange.idle()) {
     cancel_query(*server_);
   }
 }

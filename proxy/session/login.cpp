@@ -27,6 +27,7 @@ ClientSession::ClientSession(Worker& worker, std::uint64_t id, const Accepted& a
 
 ClientSession::~ClientSession() {
   for (auto& places : places_) places->give_back();
+  if (pool_ != nullptr) --pool_->sessions;
 }
 
 Task<> ClientSession::run(int fd) {
@@ -291,6 +292,7 @@ Task<bool> ClientSession::choose_database(const protocol::StartupMessage& messag
   if (const auto* value = wanted_.find("default_transaction_read_only")) read_only_asked_ = protocol::is_true(*value);
   PoolKey key{database->cluster, database->database.empty() ? database_ : database->database, user_};
   pool_ = &worker_.pool(key, *settings_);
+  ++pool_->sessions;
   pool_->set_credentials(credentials_);
   co_return true;
 }

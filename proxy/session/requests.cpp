@@ -24,8 +24,10 @@ using protocol::sql::Verdict;
 
 namespace {
 
-// A batch that is longer is routed by what has been seen of it (as a write).
-constexpr std::size_t longest_looked_at = 64 * 1024;
+// With more than this unsent to a client, no more is taken from it.
+constexpr std::size_t most_unsent = 64 * 1024;
+// A client that sends messages without end and never a Sync: what is remembered of each is eight bytes.
+constexpr std::size_t most_in_flight = 1'000'000;
 // A unit that is longer is not kept for sending it again.
 constexpr std::size_t longest_replay = 16 * 1024;
 
@@ -134,7 +136,7 @@ ClientSession::Step ClientSession::process() {
   wanted_bytes_ = 0;
   for (;;) {
     if (!link_.open()) return Step::leave;  // an answer of our own found it broken
-    if (link_.unsent() && link_.unsent_bytes() > longest_looked_at) return Step::go_on;
+    if (link_.unsent() && link_.unsent_bytes() > most_unsent) return Step::go_on;
     if (lost_) {
       const Step step = process_lost();
       if (step != Step::go_on) return step;
@@ -173,230 +175,13 @@ ClientSession::Step ClientSession::process() {
   }
 }
 
-// Decides where the unit at the front goes, and takes a server for it if one is idle.
-ClientSession::Step ClientSession::begin_unit() {
-  unit_ = look_ahead(link_.received(), framer_, statements_, *classifier_, longest_looked_at);
-  if (unit_.shape == Unit::Shape::incomplete) {
-    wanted_bytes_ = unit_.wanted;
-    return Step::need_input;
-  }
-  if (unit_.shape == Unit::Shape::broken || !unit_.needs_server) return answer_alone();
-  if (deadline_.armed()) deadline_.disarm();
-  if (unit_.only_parses && answer_parses()) return Step::go_on;
-  if (unit_.judged && answer_block()) return Step::go_on;
-
-  const bool pins = has(unit_.verdict.effects, protocol::sql::pinning);
-  const Route route = route_unit();
-  replay_valid_ = unit_.verdict.repeatable() && unit_.verdict.control == TransactionControl::none && !pins;
-  unit_start_ = link_.received();
-  unit_fresh_ = true;
-  switch (route.kind) {
-    case Route::Kind::refused:
-      refuse_unit({sqlstate::cannot_connect_now, "no replica can serve this session's reads now"});
-      return Step::go_on;
-    case Route::Kind::wait_for_marks:
-      waited_for_marks_ = worker_.reactor.now() + DeadlineWheel::slot_width >= route.until;
-      if (marks_until_ == TimePoint{}) {
-        marks_until_ = route.until;
-      } else if (worker_.reactor.now() >= marks_until_) {
-        waited_for_marks_ = true;
-        return Step::go_on;  // asked again, without waiting
-      }
-      return Step::need_marks;
-    case Route::Kind::member: {
-      const Step step = take_server(route.member, Waiter::Kind::read);
-      worker_.counters.routed[static_cast<std::size_t>(route.reason)].add();
-      return step;
-    }
-    case Route::Kind::primary: break;
-  }
-  worker_.counters.routed[static_cast<std::size_t>(route.reason)].add();
-  const auto& topology = pool_->topology();
-  if (!topology.primary) {
-    target_primary_ = true;
-    return Step::need_server;
-  }
-  return take_server(*topology.primary, Waiter::Kind::write);
-}
-
-Route ClientSession::route_unit() {
-  if (force_primary_) return {.reason = RouteReason::learnt};
-  const bool session_pool = settings_->pool_mode == config::PoolMode::session;
-  if (session_pool && settings_->route == config::Route::automatic) return {.reason = RouteReason::session_state};
-  const auto now = worker_.reactor.now();
-  if (!begin_.held()) return choose_route(unit_, *settings_, *pool_, seen_, now, waited_for_marks_);
-  Unit block = unit_;
-  block.verdict = begin_.of_block(unit_.verdict, read_only_by_default());
-  return choose_route(block, *settings_, *pool_, seen_, now, waited_for_marks_);
-}
-
-// default_transaction_read_only, as the session has it on the primary: what the client asked for at its start, or what
-// is set for its role or database.
-bool ClientSession::read_only_by_default() const {
-  if (read_only_asked_) return *read_only_asked_;
-  const auto primary = pool_->topology().primary;
-  return primary && pool_->member(*primary).read_only_by_default;
-}
-
-// BEGIN waits for its first statement; a block that is still empty ends here as well. False: a server is needed.
-bool ClientSession::answer_block() {
-  const auto& verdict = unit_.verdict;
-  auto& out = worker_.scratch_out;
-  out.clear();
-  if (begin_.held()) {
-    if (!begin_.end(verdict, out)) return false;
-  } else {
-    if (verdict.holdable == protocol::sql::Holdable::no || settings_->pool_mode == config::PoolMode::session) {
-      return false;
-    }
-    auto probe = framer_;
-    const auto text = protocol::parse_query(probe.next(link_.received()).body());
-    if (!text || !protocol::HeldBegin::may_hold(verdict, *text)) return false;
-    begin_.hold(*text, verdict, out);
-  }
-  const Frame frame = framer_.next(link_.received());
-  const auto understood = worker_.prepared.understand(frame, statements_);
-  if (understood.cookie != 0) statements_.settle(understood.cookie, protocol::Outcome::completed);
-  statements_.end_batch();
-  link_.consume(frame.bytes.size());
-  worker_.counters.units.add();
-  link_.send(out);
-  return true;
-}
-
-// Pinned to a replica by nothing but a function that nobody knows, called in a read-only block.
-bool ClientSession::guessed_pin_on_replica() const {
-  return pins_ == Effect::unknown_function && settings_->pool_mode == config::PoolMode::transaction &&
-         settings_->route == config::Route::automatic && pool_->topology().primary != server_->home->member &&
-         server_->exchange.may_release();
-}
-
-// A pin that is only a guess must not keep a session from writing: what needs the primary goes there, and the guess is
-// dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
-ClientSession::Step ClientSession::leave_replica() {
-  const Unit next = look_ahead(link_.received(), framer_, statements_, *classifier_, longest_looked_at);
-  if (next.shape == Unit::Shape::incomplete) {
-    wanted_bytes_ = next.wanted;
-    return Step::need_input;
-  }
-  if (next.shape == Unit::Shape::broken || !next.needs_server ||
-      (next.verdict.access != Access::write && next.verdict.control != TransactionControl::begin)) {
-    return Step::go_on;
-  }
-  ServerLink& server = *std::exchange(server_, nullptr);
-  server.client = nullptr;
-  pins_ = Effect::none;
-  settle_down(server);
-  return Step::go_on;
-}
-
-ClientSession::Step ClientSession::take_server(health::MemberIndex member, Waiter::Kind kind) {
-  marks_until_ = {};
-  waited_for_marks_ = false;
-  auto& servers = pool_->member(member);
-  // Whoever waits already goes first.
-  if (servers.waiters.empty()) {
-    if (ServerLink* server = servers.take_idle()) {
-      server_given(*server);
-      return Step::go_on;
-    }
-  }
-  target_ = member;
-  target_primary_ = kind == Waiter::Kind::write;
-  return Step::need_server;
-}
-
-void ClientSession::enqueue() {
-  waiter_.settled = false;
-  waiter_.error.reset();
-  waiter_.since = worker_.reactor.now();
-  waiter_.kind = target_primary_ ? Waiter::Kind::write : Waiter::Kind::read;
-  worker_.counters.clients_waiting.add();
-  if (link_.watch().hung_up()) {  // it is told once, and that was before
-    link_.close();
-    waiter_.settled = true;
-    return;
-  }
-  link_.watch().on_hangup(&ClientSession::on_hangup, this);
-  worker_.reactor.deadlines().arm(waiter_.deadline, waiter_.since + settings_->wait_timeout);
-  if (!target_primary_) {
-    pool_->member(target_).wait(waiter_);
-  } else if (!pool_->wait_for_primary(waiter_)) {
-    waiter_.deadline.disarm();
-    waiter_.settled = true;
-    waiter_.error = Error{sqlstate::cannot_connect_now,
-                          "there is no primary and too many clients wait for one already (hold_limit)"};
-  }
-}
-
-// What a statement was parsed under: the catalogue of its pool's database, the user's rights and the session's
-// settings.
-std::uint64_t ClientSession::scope() const {
-  return reinterpret_cast<std::uint64_t>(pool_) ^ (wanted_.identity() * 0x9e3779b97f4a7c15U);
-}
-
-// Prepares statements that servers of this scope have parsed before: no server is needed, which matters when all of
-// them are inside transactions whose clients wait for this one (a driver with one thread).
-bool ClientSession::answer_parses() {
-  auto probe = framer_;
-  std::size_t named = 0;
-  for (auto rest = link_.received();;) {
-    const Frame frame = probe.next(rest);
-    if (frame.tag != client::parse) break;
-    const auto parse = protocol::parse_parse(frame.body());
-    const auto tail = frame.body().subspan(parse->name.size() + 1);
-    if (!worker_.statements.intern(tail, parse->sql.size())->confirmed(scope())) return false;
-    // A name in use, here or in this very batch, is 42P05 in its place: a server has to see it.
-    if (!parse->name.empty() &&
-        (++named > 1 || statements_.find(parse->name).verdict != protocol::ClientStatements::Verdict::unknown)) {
-      return false;
-    }
-    rest = rest.subspan(frame.bytes.size());
-  }
-  auto& out = worker_.scratch_out;
-  out.clear();
-  for (;;) {
-    const Frame frame = framer_.next(link_.received());
-    if (frame.tag == client::parse) {
-      const auto understood = worker_.prepared.understand(frame, statements_);
-      if (understood.cookie != 0) statements_.settle(understood.cookie, protocol::Outcome::completed);
-      protocol::write_parse_complete(out);
-    } else {
-      protocol::write_ready_for_query(out, begin_.status());
-      statements_.end_batch();
-    }
-    link_.consume(frame.bytes.size());
-    if (frame.tag == client::sync) break;
-  }
-  worker_.counters.units.add();
-  link_.send(out);
-  return true;
-}
-
-// Sync, Flush, Terminate and late CopyData of a client that has no server; and what is no protocol.
-ClientSession::Step ClientSession::answer_alone() {
-  const Frame frame = framer_.next(link_.received());
-  if (frame.kind != Frame::Kind::start) {
-    if (frame.kind == Frame::Kind::need_more) return Step::need_input;
-    worker_.counters.protocol_errors.add();
-    disconnect(framer_.error());
-    return Step::leave;
-  }
-  link_.consume(frame.bytes.size());
-  dropping_body_ = !frame.last;
-  if (frame.tag == client::terminate) return Step::leave;
-  if (frame.tag == client::sync) {
-    auto& out = worker_.scratch_out;
-    out.clear();
-    protocol::write_ready_for_query(out, begin_.status());
-    statements_.end_batch();
-    link_.send(out);
-  }
-  return Step::go_on;
-}
-
 ClientSession::Step ClientSession::forward(const Frame& frame) {
   auto& exchange = server_->exchange;
+  if (exchange.in_flight() > most_in_flight) {
+    flush_requests();
+    disconnect({sqlstate::program_limit_exceeded, "too many messages without a Sync"});
+    return Step::leave;
+  }
   // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
   const bool of_copy =
       frame.tag == client::copy_data || frame.tag == client::copy_done || frame.tag == client::copy_fail;
@@ -426,7 +211,15 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
   }
   switch (frame.tag) {
     case client::terminate: return Step::leave;
-    case client::query: forward_query(frame); break;
+    case client::query: {
+      const Step step = forward_query(frame);
+      if (step != Step::go_on) {
+        unit_open_ = false;
+        framer_.put_back();
+        return step;
+      }
+      break;
+    }
     case client::parse:
     case client::bind:
     case client::describe:
@@ -513,7 +306,7 @@ protocol::StatementPlan ClientSession::send_ahead(const protocol::StatementMessa
   return plan;
 }
 
-void ClientSession::forward_query(const Frame& frame) {
+ClientSession::Step ClientSession::forward_query(const Frame& frame) {
   Verdict verdict = protocol::sql::unseen_verdict;
   if (std::exchange(unit_.judged, false)) {
     verdict = unit_.verdict;  // the router has asked already
@@ -522,6 +315,17 @@ void ClientSession::forward_query(const Frame& frame) {
   }
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard)) {
     if (const auto text = protocol::parse_query(frame.body())) note_reset(*text);
+  }
+  if (frame.last && has(verdict.effects, Effect::sql_deallocate) && server_->exchange.transaction_status() != 'E') {
+    if (const auto name = name_to_deallocate(frame, verdict)) {
+      // Its answer comes behind those in flight, and says what they made of the transaction.
+      if (!server_->exchange.idle()) return Step::wait_progress;
+      deallocate(*name, server_->exchange.transaction_status());
+      unit_open_ = false;
+      if (deadline_.armed()) deadline_.disarm();
+      server_idle(*server_);
+      return Step::go_on;
+    }
   }
   note_effects(verdict);
   // A simple Query destroys the unnamed statement, here and on the server.
@@ -534,6 +338,7 @@ void ClientSession::forward_query(const Frame& frame) {
   server_->statements.end_batch();
   bound_traits_ = Trait::none;  // the unnamed portal is gone
   unit_open_ = false;
+  return Step::go_on;
 }
 
 // Parse, Bind, Describe and Close: names are the client's, statements are shared.
@@ -604,22 +409,6 @@ void ClientSession::note_effects(const Verdict& verdict) {
   }
 }
 
-// A client's RESET ends at what it asked for at its start, not at the server's default.
-void ClientSession::note_reset(std::string_view sql) {
-  if (wanted_.empty()) return;
-  const auto name = protocol::sql::reset_setting(sql);
-  if (!name.empty()) restore_ = protocol::restore_settings(wanted_, name);
-}
-
-// Behind the unit with the RESET, in the same write; a ROLLBACK undoes both.
-void ClientSession::inject_restore() {
-  if (restore_.empty()) return;
-  server_->statements.drop_unnamed();
-  announce({.tag = client::query, .origin = Origin::proxy});
-  protocol::write_query(worker_.composer.writable(), restore_);
-  restore_.clear();
-}
-
 void ClientSession::remember(const Frame& frame) {
   if (!replay_valid_) return;
   if (replay_.size() + frame.bytes.size() > longest_replay) {
@@ -668,117 +457,6 @@ void ClientSession::flush_requests() {
     begin_.take_back();
     worker_.counters.retries.add();
   }
-}
-
-ClientSession::Step ClientSession::process_lost() {
-  const Frame frame = framer_.next(link_.received());
-  switch (frame.kind) {
-    case Frame::Kind::need_more: wanted_bytes_ = frame.wanted; return Step::need_input;
-    case Frame::Kind::error:
-      worker_.counters.protocol_errors.add();
-      disconnect(framer_.error());
-      return Step::leave;
-    case Frame::Kind::more:
-      if (frame.last) dropping_body_ = false;
-      link_.consume(frame.bytes.size());
-      return Step::go_on;
-    case Frame::Kind::start: break;
-  }
-  if (frame.tag == client::terminate) return Step::leave;
-  TransactionControl control = TransactionControl::none;
-  if (frame.last && frame.tag == client::query) {
-    if (const auto text = protocol::parse_query(frame.body())) {
-      const auto& verdict = classifier_->verdict(*text);
-      if (verdict.statements == 1) control = verdict.control;
-    }
-  } else if (frame.last && frame.tag == client::parse) {
-    if (const auto parse = protocol::parse_parse(frame.body())) control = classifier_->verdict(parse->sql).control;
-  } else if (frame.tag == client::bind) {
-    const auto head = protocol::parse_bind_head(frame.body(), protocol::Extent::front);
-    if (head && *head) {
-      const auto found = statements_.find((*head)->statement);
-      if (found.statement != nullptr) control = verdict_of(*found.statement, *classifier_).control;
-    }
-    bound_ = control;
-  } else if (frame.tag == client::execute || frame.tag == client::describe) {
-    control = bound_;
-  }
-  auto& out = worker_.scratch_out;
-  out.clear();
-  const auto step = lost_->client(frame.tag, frame.body(), control, out);
-  // A ROLLBACK by the extended protocol is parsed and then bound; names that it closes are closed.
-  if (!out.empty() && (static_cast<char>(out[0]) == protocol::server::parse_complete ||
-                       static_cast<char>(out[0]) == protocol::server::close_complete)) {
-    const auto understood = worker_.prepared.understand(frame, statements_);
-    if (understood.cookie != 0) statements_.settle(understood.cookie, protocol::Outcome::completed);
-  }
-  if (!out.empty()) link_.send(out);
-  if (step == protocol::LostTransaction::Step::hand_over) {
-    framer_.put_back();
-    lost_.reset();
-    return Step::go_on;
-  }
-  link_.consume(frame.bytes.size());
-  if (step == protocol::LostTransaction::Step::finished) {
-    statements_.end_batch();
-    lost_.reset();
-    dropping_body_ = !frame.last;
-  }
-  return Step::go_on;
-}
-
-// Brings the server's session settings to the client's, before anything of the client's runs on it. Costs a round trip,
-// only when the server served somebody with other settings before: sent along with the query, a failure would come too
-// late.
-Task<bool> ClientSession::apply_settings() {
-  ServerLink& server = *server_;
-  const auto sql = protocol::change_settings(server.settings, wanted_);
-  if (sql.empty()) {
-    server.settings = wanted_;
-    if (logged_in_) tell_reported();
-    co_return true;
-  }
-  server.setting_up = true;
-  server.setup_error.reset();
-  server.statements.drop_unnamed();
-  server.exchange.sent({.tag = client::query, .origin = Origin::proxy});
-  std::vector<std::byte> out;
-  protocol::write_query(out, sql);
-  server.sent_at = worker_.reactor.now();
-  server.link.send(out);
-  while (server_ == &server && !server.exchange.idle() && link_.open()) {
-    Progress progress{*this};
-    co_await progress;
-  }
-  if (server_ != &server) co_return false;  // lost: server_lost() has seen to the client
-  if (!server.exchange.idle()) {
-    abandon_server();  // the client is gone, and nobody knows which settings the server has
-    co_return false;
-  }
-  server.setting_up = false;
-  if (auto error = std::exchange(server.setup_error, std::nullopt)) {
-    abandon_server();
-    if (logged_in_) {
-      refuse_unit(*error);
-    } else {
-      refuse(*error);
-    }
-    co_return false;
-  }
-  server.settings = wanted_;
-  if (logged_in_) tell_reported();
-  co_return true;
-}
-
-// Tells the client what this server reports otherwise than the last one did. Nothing is in flight.
-void ClientSession::tell_reported() {
-  if (told_ == server_->reported) return;
-  std::vector<std::byte> out;
-  protocol::difference(
-      told_, server_->reported, protocol::RoleReports::keep,
-      [&out](std::string_view name, std::string_view value) { protocol::write_parameter_status(out, name, value); });
-  told_ = server_->reported;
-  if (!out.empty()) link_.send(out);
 }
 
 void ClientSession::arm_idle_deadline() {

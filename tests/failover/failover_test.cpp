@@ -47,6 +47,17 @@ class Failover : public ::testing::Test {
     set.replica(0).promote();
     set.replica(1).repoint(set.replica(0));
   }
+  // The primary is gone: the replica that has most becomes one, the other follows it.
+  static Server& promote_one(ReplicationSet& set) {
+    Server& heir = most_advanced(set);
+    heir.promote();
+    Server& other = &heir == &set.replica(0) ? set.replica(1) : set.replica(0);
+    other.repoint(heir);
+    return heir;
+  }
+  static void wait_caught_up(ReplicationSet& set) {
+    for (std::size_t i = 0; i < 2; ++i) ReplicationSet::wait_caught_up(set.primary(), set.replica(i));
+  }
   // The replica that has received most, as an administrator would choose.
   static Server& most_advanced(ReplicationSet& set) {
     // Once nothing more can arrive: one that is ahead of the chosen one could never follow it.
@@ -75,10 +86,7 @@ TEST_F(Failover, loses_nothing_and_disconnects_nobody_when_the_primary_is_killed
   load.start();
   wait_for_acknowledged(load, 40'000);
   set.primary().kill9_tree();
-  Server& heir = most_advanced(set);
-  heir.promote();
-  Server& other = &heir == &set.replica(0) ? set.replica(1) : set.replica(0);
-  other.repoint(heir);
+  Server& heir = promote_one(set);
   load.wait_for_writers();
   load.stop();
   const auto& report = load.report();
@@ -108,7 +116,7 @@ TEST_F(Failover, tells_a_client_inside_a_transaction_40001_and_keeps_it) {
   client.exec("BEGIN");
   client.exec("INSERT INTO t VALUES (1)");
   set.primary().kill9_tree();
-  promote_pg2(set);
+  promote_one(set);
   try {
     client.exec("INSERT INTO t VALUES (2)");
     FAIL() << "the transaction went on";
@@ -132,7 +140,7 @@ TEST_F(Failover, old_primary_that_returns_gets_no_statement) {
   auto client = proxy.connect();
   client.exec("CREATE TABLE t (a int)");
   set.primary().kill9_tree();
-  promote_pg2(set);
+  promote_one(set);
   client.exec("INSERT INTO t VALUES (1)");
   // Back as it was: writable, on the old timeline. It waits for a synchronous standby for ever, so that is taken off.
   Server& old = set.primary();
@@ -169,6 +177,7 @@ TEST_F(Failover, primary_that_hangs_is_noticed_also_by_clients_that_wait_for_ans
   Holdfast proxy(options(set));
   auto client = proxy.connect();
   client.exec("CREATE TABLE t (a int)");
+  wait_caught_up(set);  // it is pg2 that is promoted below
   set.primary().sigstop_tree();
   std::thread promotion([&] {
     // Somebody else notices too and promotes.
@@ -217,8 +226,7 @@ TEST_F(Failover, writes_that_wait_too_long_for_a_primary_fail_and_reads_go_on) {
   ASSERT_TRUE(proxy.wait_log("reloaded"));
   auto client = proxy.connect();
   client.exec("CREATE TABLE t (a int)");
-  ReplicationSet::wait_caught_up(set.primary(), set.replica(0));
-  ReplicationSet::wait_caught_up(set.primary(), set.replica(1));
+  wait_caught_up(set);
   set.primary().kill9_tree();
   try {
     client.exec("INSERT INTO t VALUES (1)");

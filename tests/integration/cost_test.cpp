@@ -14,17 +14,12 @@
 
 #include "tests/support/endpoint.hpp"
 #include "tests/support/holdfast.hpp"
+#include "tests/support/sanitized.hpp"
 
 namespace holdfast::testing {
 namespace {
 
 using namespace std::chrono_literals;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
 
 class Cost : public ::testing::Test {
  protected:

@@ -205,6 +205,20 @@ TEST_F(Pools, query_timeout_cancels_in_the_server) {
   EXPECT_TRUE(wait_until(5s, [&] { return all_clean(); }));
 }
 
+// Every server is in use: whoever brings settings that some worker has seen is let in all the same, on any worker.
+TEST_F(Pools, log_ins_need_no_free_server_on_any_worker) {
+  const Holdfast proxy(
+      endpoint({.members = member_yaml(*server_), .workers = 2, .pool = "size: 1, wait_timeout: 10s"}));
+  auto busy = proxy.connect();
+  busy.exec("BEGIN");
+  busy.exec("SELECT 1");  // takes the server
+  std::vector<Connection> others;
+  for (int i = 0; i < 8; ++i) others.push_back(proxy.connect());
+  EXPECT_EQ(others.front().parameter("server_encoding"), busy.parameter("server_encoding"));
+  busy.exec("COMMIT");
+  for (auto& other : others) EXPECT_EQ(other.scalar("SELECT 1"), "1");
+}
+
 std::string parse(const std::string& name, const std::string& sql) {
   return message_bytes('P', name + '\0' + sql + "\0\0\0"s);
 }

@@ -126,6 +126,76 @@ TEST_F(SessionState, name_made_behind_a_deallocate_all_in_the_pipeline_stays) {
   }
 }
 
+// DBD::Pg, PDO and postgres_fdw prepare by the protocol and deallocate in SQL. In and out of a block, on PostgreSQL and
+// through us.
+TEST_F(SessionState, names_made_by_the_protocol_are_deallocated_in_sql) {
+  const auto story = [](Connection& client) {
+    std::string told;
+    const auto note = [&](PGresult* result) {
+      const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+      told += (state != nullptr ? std::string(state) : std::string(PQcmdStatus(result))) + "/" +
+              std::to_string(PQtransactionStatus(client.raw())) + " ";
+      PQclear(result);
+    };
+    const auto run = [&](const char* sql) { note(PQexec(client.raw(), sql)); };
+    const auto use = [&](const char* name) {
+      note(PQexecPrepared(client.raw(), name, 0, nullptr, nullptr, nullptr, 0));
+    };
+    const auto prepare = [&](const char* name) { note(PQprepare(client.raw(), name, "SELECT 1", 0, nullptr)); };
+    prepare("p1");
+    run("DEALLOCATE p1");
+    use("p1");
+    run("DEALLOCATE p1");
+    prepare("p1");
+    prepare("Quoted Name");
+    run("BEGIN");
+    run("DEALLOCATE \"Quoted Name\"");
+    run("DEALLOCATE PREPARE p1");
+    prepare("p1");
+    use("p1");
+    run("INSERT INTO kept VALUES (1)");
+    run("DEALLOCATE P1;");
+    use("p1");
+    run("DEALLOCATE p1");
+    run("ROLLBACK");
+    prepare("p2");
+    use("p2");
+    run("DEALLOCATE never");
+    run("DEALLOCATE p2");
+    run("PREPARE p3 AS SELECT 2");
+    run("DEALLOCATE p3");
+    return told;
+  };
+  Connection direct(server_->conninfo());
+  auto client = proxy_.connect();
+  EXPECT_EQ(story(client), story(direct));
+}
+
+TEST_F(SessionState, a_deallocate_in_the_pipeline_keeps_its_place) {
+  auto client = proxy_.connect();
+  PQclear(PQprepare(client.raw(), "piped", "SELECT 5", 0, nullptr));
+  ASSERT_EQ(PQenterPipelineMode(client.raw()), 1);
+  ASSERT_EQ(PQsendQueryPrepared(client.raw(), "piped", 0, nullptr, nullptr, nullptr, 0), 1);
+  ASSERT_EQ(PQpipelineSync(client.raw()), 1);
+  ASSERT_EQ(PQsendQueryParams(client.raw(), "DEALLOCATE piped", 0, nullptr, nullptr, nullptr, nullptr, 0), 1);
+  ASSERT_EQ(PQpipelineSync(client.raw()), 1);
+  ASSERT_EQ(PQsendQueryParams(client.raw(), "SELECT 6", 0, nullptr, nullptr, nullptr, nullptr, 0), 1);
+  ASSERT_EQ(PQpipelineSync(client.raw()), 1);
+  std::string told;
+  for (int syncs = 0; syncs < 3;) {
+    PGresult* result = PQgetResult(client.raw());
+    if (result == nullptr) continue;
+    const auto status = PQresultStatus(result);
+    syncs += status == PGRES_PIPELINE_SYNC;
+    if (status == PGRES_TUPLES_OK) told += PQgetvalue(result, 0, 0);
+    if (status == PGRES_FATAL_ERROR) told += PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    told += ' ';
+    PQclear(result);
+  }
+  EXPECT_THAT(told, ::testing::StartsWith("5 "));
+  EXPECT_THAT(told, ::testing::HasSubstr("6 "));
+}
+
 TEST_F(SessionState, discard_all_ends_a_pin) {
   auto client = proxy_.connect();
   auto other = proxy_.connect();

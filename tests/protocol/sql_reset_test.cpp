@@ -24,5 +24,15 @@ TEST(ResetSetting, anything_else_is_none) {
   }
 }
 
+TEST(Deallocated, reads_the_name) {
+  EXPECT_EQ(deallocated_name("DEALLOCATE dbdpg_p1_2"), "dbdpg_p1_2");
+  EXPECT_EQ(deallocated_name("deallocate /* x */ Prepare P1 ; -- y"), "p1");
+  EXPECT_EQ(deallocated_name("DEALLOCATE \"Quoted \"\"Name\""), "Quoted \"Name");
+  EXPECT_EQ(deallocated_name("DEALLOCATE prepare"), "prepare");
+  for (std::string_view sql : {"DEALLOCATE ALL", "DEALLOCATE PREPARE ALL", "DEALLOCATE", "DEALLOCATE a b",
+                               "DISCARD ALL", "DEALLOCATE a; SELECT 1", "EXECUTE a", ""})
+    EXPECT_EQ(deallocated_name(sql), std::nullopt) << sql;
+}
+
 }  // namespace
 }  // namespace holdfast::protocol::sql
