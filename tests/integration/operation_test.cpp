@@ -2,9 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
+
+#include <filesystem>
 
 #include "tests/support/certificates.hpp"
 #include "tests/support/endpoint.hpp"
+#include "tests/support/scripted_peer.hpp"
 
 namespace holdfast::testing {
 namespace {
@@ -211,6 +215,37 @@ TEST_F(Operation, a_stuck_client_does_not_hold_it_beyond_the_timeout) {
   EXPECT_EQ(proxy.terminate(15s), 0);
   EXPECT_GT(std::chrono::steady_clock::now() - start, 400ms);
   EXPECT_LT(std::chrono::steady_clock::now() - start, 8s);
+}
+
+// Out of descriptors it neither spins nor forgets its listener: those who are in are served, and when others leave the
+// next are let in.
+TEST_F(Operation, without_descriptors_it_waits_for_some) {
+  const Holdfast proxy(endpoint({.members = member_yaml(set_->primary()), .pool = "size: 2"}));
+  auto inside = proxy.connect();
+  inside.exec("SELECT 1");
+  const auto used = static_cast<rlim_t>(
+      std::distance(std::filesystem::directory_iterator("/proc/" + std::to_string(proxy.pid()) + "/fd"),
+                    std::filesystem::directory_iterator{}));
+  const rlimit few{.rlim_cur = used + 4, .rlim_max = used + 4};
+  ASSERT_EQ(::prlimit(proxy.pid(), RLIMIT_NOFILE, &few, nullptr), 0);
+  std::vector<std::unique_ptr<PeerConnection>> crowd;
+  for (int i = 0; i < 10; ++i) crowd.push_back(std::make_unique<PeerConnection>(connect_to(proxy.port())));
+  ASSERT_TRUE(proxy.wait_log("accept_failed"));
+  const auto tries = [&] {
+    const auto log = proxy.log();
+    int count = 0;
+    for (auto at = log.find("accept_failed"); at != std::string::npos; at = log.find("accept_failed", at + 1)) ++count;
+    return count;
+  };
+  // While a hundred statements are answered, it tries a few times: a spinning one would in every turn.
+  const int before = tries();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(inside.scalar("SELECT 1"), "1");
+  EXPECT_LT(tries() - before, 50);
+  crowd.clear();
+  auto late = std::optional<Connection>();
+  EXPECT_TRUE(wait_until(10s, [&] { return (late = Connection::attempt(proxy.conninfo())).has_value(); }))
+      << proxy.log();
+  EXPECT_EQ(late->scalar("SELECT 1"), "1");
 }
 
 }  // namespace
