@@ -128,6 +128,7 @@ TEST_F(Routing, every_statement_of_a_query_string_counts) {
 }
 
 TEST_F(Routing, a_read_only_transaction_stays_on_one_replica) {
+  for (int i = 0; i < 2; ++i) ReplicationSet::wait_caught_up(set_->primary(), set_->replica(i));
   for (const char* begin : {"BEGIN READ ONLY", "START TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"}) {
     for (const auto protocol : {Protocol::simple, Protocol::extended}) {
       auto client = proxy_->connect();
@@ -144,6 +145,7 @@ TEST_F(Routing, a_read_only_transaction_stays_on_one_replica) {
 // A function that nobody knows may have changed the session, so the client stays on its replica; but a guess is no
 // reason to refuse writes.
 TEST_F(Routing, unknown_function_in_a_read_only_block_keeps_nobody_from_writing) {
+  for (int i = 0; i < 2; ++i) ReplicationSet::wait_caught_up(set_->primary(), set_->replica(i));
   for (const auto protocol : {Protocol::simple, Protocol::extended}) {
     auto client = proxy_->connect();
     client.exec("BEGIN READ ONLY");

@@ -78,7 +78,9 @@ TEST(Functions, of_the_server_are_all_in_the_table) {
     there.insert(*row[0]);
   EXPECT_GT(there.size(), 2000U);
   for (const std::string& name : there) EXPECT_NE(kind(name), FunctionClass::unknown) << name;
-  // And none is in it by mistake (the table is of version 15).
+  // And none is in it by mistake. An older minor release may lack some: security fixes bring helpers of their own.
+  constexpr int table_is_of = 150020;
+  if (std::stoi(servers().primary().scalar("SHOW server_version_num")) < table_is_of) return;
   for (std::string_view name : builtin_functions) EXPECT_TRUE(there.contains(name)) << name;
 }
 
