@@ -133,8 +133,15 @@ Reply Exchange::on_answer(char tag) {
 // An Execute was answered in full.
 void Exchange::executed(Trait traits) {
   if (!has(traits, Trait::repeatable)) wrote_ = true;
-  if (has(traits, Trait::begins)) begun_ = true;
-  if (has(traits, Trait::commits | Trait::rolls_back | Trait::may_commit)) begun_ = false;
+  if (has(traits, Trait::begins)) {
+    begun_ = true;
+    block_ended_ = false;
+  }
+  if (has(traits, Trait::commits | Trait::rolls_back | Trait::may_commit)) {
+    begun_ = wrote_ = false;
+    block_ended_ = true;
+  }
+  if (has(traits, Trait::commits | Trait::may_commit)) committed_ = true;
 }
 
 // Whether `tag` can answer the request at `at` now, and whether it is its last answer (manual, 55.2).
@@ -309,7 +316,7 @@ Reply Exchange::on_ready(Bytes body) {
   const Entry entry = queue_[0];
   queue_.pop_front();
   status_ = status;
-  delivered_ = wrote_ = begun_ = false;
+  forget_batch();
   settle();
   return {.action = action_for(entry.origin), .finished = true, .request = entry.request()};
 }
@@ -320,7 +327,7 @@ Reply Exchange::spare_ready(char status) {
   --spare_syncs_;
   if (skipping_) skipping_ = open_batch_ = false;
   status_ = status;
-  delivered_ = wrote_ = begun_ = false;
+  forget_batch();
   return {.action = Reply::Action::forward, .finished = true, .request = {.tag = client::sync}};
 }
 
@@ -390,6 +397,11 @@ void Exchange::flush_locals() {
   make_due(count);
 }
 
+// A ReadyForQuery came: it says how things stand.
+void Exchange::forget_batch() {
+  delivered_ = wrote_ = begun_ = block_ended_ = committed_ = false;
+}
+
 void Exchange::forget_due() {
   if (!due_.empty()) forget(due_);
   due_before_ = 0;
@@ -409,7 +421,8 @@ void Exchange::reset(char status) {
   streaming_ = -1;
   status_ = status;
   copy_ = Copy::none;
-  open_batch_ = skipping_ = flushed_ = delivered_ = wrote_ = begun_ = broken_ = ended_ = false;
+  open_batch_ = skipping_ = flushed_ = broken_ = ended_ = false;
+  forget_batch();
 }
 
 }  // namespace holdfast::protocol

@@ -134,6 +134,7 @@ class Exchange {
   void make_due(std::size_t count);
   void flush_locals();
   void forget_due();
+  void forget_batch();
   [[nodiscard]] std::size_t first_remote() const;
   [[nodiscard]] std::size_t find_copy_end() const;
   [[nodiscard]] bool has_boundary(std::size_t at) const;
@@ -149,10 +150,12 @@ class Exchange {
   Copy copy_ = Copy::none;
   bool open_batch_ = false;
   bool skipping_ = false;
-  bool flushed_ = false;    // the last message sent was a Flush
-  bool delivered_ = false;  // something of an answer was passed on since the last ReadyForQuery
-  bool wrote_ = false;      // an Execute that was no proven read was answered since the last ReadyForQuery
-  bool begun_ = false;      // a BEGIN by Execute was answered since: a block is open, whatever status_ says yet
+  bool flushed_ = false;      // the last message sent was a Flush
+  bool delivered_ = false;    // something of an answer was passed on since the last ReadyForQuery
+  bool wrote_ = false;        // an Execute that was no proven read was answered since the last ReadyForQuery
+  bool begun_ = false;        // a BEGIN by Execute was answered since: a block is open, whatever status_ says yet
+  bool block_ended_ = false;  // … or ended: none is open, whatever status_ says
+  bool committed_ = false;    // and by what may have been a COMMIT
   bool broken_ = false;
   bool ended_ = false;  // a FATAL error came
 };

@@ -175,7 +175,7 @@ class Login {
   void authenticated();
   void clear_password(std::vector<std::byte>& out);
   void md5_password(Bytes salt, std::vector<std::byte>& out);
-  void sasl(Bytes mechanisms, std::vector<std::byte>& out);
+  void sasl(Bytes data, std::vector<std::byte>& out);
   void sasl_continue(Bytes data);
   void sasl_final(Bytes data);
   void negotiate_version(Bytes body);

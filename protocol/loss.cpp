@@ -13,8 +13,8 @@ using Mark = RequestQueue::Mark;
 // sent behind its own Sync: the BEGIN may have failed, and then each statement committed by itself.
 class Certainty {
  public:
-  Certainty(char status, bool in_block, bool batch_wrote)
-      : in_block_(in_block), aborted_(status == 'E'), wrote_(batch_wrote) {}
+  Certainty(bool in_block, bool aborted, bool batch_wrote)
+      : in_block_(in_block), aborted_(aborted), wrote_(batch_wrote) {}
 
   void statement(const Entry& entry, bool endless_copy) {
     const Trait traits = entry.traits;
@@ -23,9 +23,9 @@ class Certainty {
     if (has(traits, Trait::commits)) {
       // COMMIT of a failed block is a ROLLBACK; a ROLLBACK TO in flight before it may have revived the block.
       if (!(aborted_ && first_)) unknown_ = true;
-      in_block_ = false;
+      in_block_ = begun_ = false;
     } else if (has(traits, Trait::rolls_back)) {
-      in_block_ = wrote_ = false;
+      in_block_ = wrote_ = begun_ = false;
     } else if (has(traits, Trait::may_commit)) {
       unknown_ = true;
     } else if (has(traits, Trait::commits_itself)) {
@@ -138,8 +138,9 @@ Loss Exchange::on_server_lost() const {
   Loss loss;
   loss.status_before = status_;
   loss.copy_in = copy_ == Copy::in;
-  const bool in_block = status_ != 'I' || begun_;
-  Certainty certainty(status_, in_block, wrote_);
+  // The last ReadyForQuery's word, and what was answered since.
+  const bool in_block = begun_ || (status_ != 'I' && !block_ended_);
+  Certainty certainty(in_block, status_ == 'E' && !block_ended_, wrote_);
   Debt debt(loss, in_block);
   bool can_repeat = status_ == 'I' && !delivered_ && copy_ == Copy::none && !doubtful();
   bool batch_failed = skipping_;
@@ -170,7 +171,9 @@ Loss Exchange::on_server_lost() const {
   }
   debt.close(open_batch(), skipping_);
 
-  if (queue_.empty())
+  if (committed_)
+    loss.outcome = Loss::Outcome::unknown;  // a COMMIT of this batch was answered: "rolled back" would be a lie
+  else if (queue_.empty())
     loss.outcome = Loss::Outcome::nothing_in_flight;
   else if (can_repeat)
     loss.outcome = Loss::Outcome::repeatable;

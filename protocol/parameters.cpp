@@ -112,6 +112,7 @@ SettingsRef SettingsTable::intern(std::vector<Parameter> parameters) {
   settings->table_ = this;
   settings->parameters_ = std::move(parameters);
   settings->hash_ = hash;
+  settings->serial_ = ++serial_;
   settings_.emplace(hash, settings);
   return SettingsRef(settings);
 }

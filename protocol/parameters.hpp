@@ -52,6 +52,7 @@ class Settings {
   SettingsTable* table_ = nullptr;
   std::vector<Parameter> parameters_;
   std::uint64_t hash_ = 0;
+  std::uint64_t serial_ = 0;
   std::uint32_t references_ = 0;
 };
 
@@ -74,8 +75,8 @@ class SettingsRef {
   void reset();
 
   [[nodiscard]] bool empty() const { return settings_ == nullptr; }
-  // Tells apart the settings that live; 0: none.
-  [[nodiscard]] std::uint64_t identity() const { return reinterpret_cast<std::uint64_t>(settings_); }
+  // Tells apart all settings of a table, also those that are gone; 0: none.
+  [[nodiscard]] std::uint64_t identity() const { return settings_ != nullptr ? settings_->serial_ : 0; }
   [[nodiscard]] std::span<const Parameter> parameters() const {
     return settings_ != nullptr ? settings_->parameters() : std::span<const Parameter>{};
   }
@@ -109,6 +110,7 @@ class SettingsTable {
  private:
   friend class SettingsRef;
   void free(Settings* settings);
+  std::uint64_t serial_ = 0;
   std::unordered_multimap<std::uint64_t, Settings*> settings_;
 };
 

@@ -165,6 +165,14 @@ protocol::sql::Classifier& Worker::classifier(const std::vector<std::string>& re
   return *classifier;
 }
 
+protocol::sql::Classifier& Worker::blind_classifier() {
+  if (!blind_) {
+    blind_ = std::make_unique<protocol::sql::Classifier>(
+        protocol::sql::Classifier::Options{.cache_bytes = 0, .longest_text = 0, .read_functions = {}});
+  }
+  return *blind_;
+}
+
 std::shared_ptr<const config::EffectiveSettings> Worker::effective_settings(const config::Listener& listener,
                                                                             const config::Database* database,
                                                                             const config::User* user) {
@@ -213,9 +221,19 @@ void Worker::ask_others_for_idle(const PoolKey& key, health::MemberIndex member)
   }
 }
 
-void Worker::tell_permit(Worker& other, const PoolKey& key, health::MemberIndex member) {
-  other.reactor.post([&other, key, member] {
-    if (auto* pool = other.find_member(key, member)) pool->open_more();
+// Nobody may wait there any more when it hears of it: then the next one is told.
+void Worker::tell_permit(const std::shared_ptr<Permits>& permits, const PoolKey& key, health::MemberIndex member,
+                         std::optional<TimePoint> own) {
+  if (!permits->wanted()) return;
+  Worker* other = permits->take_want(this, own);
+  if (other == nullptr) return;
+  other->reactor.post([other, permits, key, member] {
+    auto* pool = other->find_member(key, member);
+    if (pool != nullptr && !pool->waiters.empty()) {
+      pool->open_more();
+    } else {
+      other->tell_permit(permits, key, member, std::nullopt);
+    }
   });
 }
 
@@ -253,6 +271,7 @@ void Worker::adopt(const PoolKey& key, health::MemberIndex member, HandedOver ha
   if (found == pools_.end()) {
     ::close(handed.baggage.fd);
     handed.permits->give_back();
+    tell_permit(handed.permits, key, member, std::nullopt);
     return;
   }
   auto& home = found->second->member(member);
@@ -271,7 +290,7 @@ void Worker::adopt(const PoolKey& key, health::MemberIndex member, HandedOver ha
   if (handed.has_settings || handed.has_statements) server->dirt = protocol::sql::Effect::discard;
   server->exchange.reset();
   if (!server->link.attach_baggage(reactor, std::move(handed.baggage))) {
-    home.permits->give_back();
+    home.give_back_permit();
     return;
   }
   counters.servers.add();

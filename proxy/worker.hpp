@@ -69,12 +69,14 @@ class Worker {
                                                                                     const config::Database* database,
                                                                                     const config::User* user);
   [[nodiscard]] protocol::sql::Classifier& classifier(const std::vector<std::string>& read_functions);
+  [[nodiscard]] protocol::sql::Classifier& blind_classifier();
   void report(const std::string& cluster, health::MemberIndex member, health::Evidence evidence);
   // Gives a released server to another worker's oldest waiter. The link object here ends.
   void hand_over(Worker& other, ServerLink& server);
   void ask_others_for_idle(const PoolKey& key, health::MemberIndex member);
   // A permit that another worker waits for came back.
-  void tell_permit(Worker& other, const PoolKey& key, health::MemberIndex member);
+  void tell_permit(const std::shared_ptr<Permits>& permits, const PoolKey& key, health::MemberIndex member,
+                   std::optional<TimePoint> own);
   // DDL was committed: what was learnt of statements may be stale. Servers keep theirs: where a result's columns
   // changed PostgreSQL says so (0A000), and a driver that goes by an earlier description has to hear it.
   void schema_changed();
@@ -110,6 +112,7 @@ class Worker {
   RuntimePtr runtime_;
   std::map<std::string, health::TopologyPtr> topologies_;
   std::map<std::vector<std::string>, std::unique_ptr<protocol::sql::Classifier>> classifiers_;
+  std::unique_ptr<protocol::sql::Classifier> blind_;
   std::map<PoolKey, std::unique_ptr<Pool>> pools_;
   std::map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
   std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;  // the distinct ones in use

@@ -52,6 +52,10 @@ class Classifier {
   // After DDL, and after a while.
   void forget_learnt();
 
+  // Understands no text at all: for sessions whose client_encoding hides ASCII bytes in other characters (shape.hpp,
+  // is_ascii_transparent), where every statement is for the primary and pins. Its verdicts are nobody else's.
+  [[nodiscard]] bool blind() const { return options_.longest_text == 0; }
+
   [[nodiscard]] const Counts& counts() const { return counts_; }
   [[nodiscard]] std::size_t cache_bytes() const { return cache_.bytes(); }
   [[nodiscard]] std::size_t cached() const { return cache_.size(); }

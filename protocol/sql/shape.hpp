@@ -48,7 +48,7 @@ class ShapeKey {
 
  private:
   struct Lane {
-    std::uint64_t power[5];  // powers 1 to 4 of the point, [0] unused
+    std::uint64_t power[5]{};  // powers 1 to 4 of the point, [0] unused
   };
   Lane low_;
   Lane high_;

@@ -30,7 +30,7 @@ struct Holes {
     Kind kind;
   };
 
-  std::array<Hole, most> list;
+  std::array<Hole, most> list{};
   std::uint8_t count = 0;
   bool too_many = false;  // then the text is no template
 

@@ -139,10 +139,9 @@ void MemberPool::gone(ServerLink& server) {
 // Another worker that waits longer than anybody here may open a connection now.
 void MemberPool::give_back_permit() {
   permits->give_back();
-  if (!permits->wanted()) return;
   std::optional<TimePoint> own;
   if (!waiters.empty()) own = waiters.front()->since;
-  if (Worker* other = permits->take_want(&pool.worker, own)) pool.worker.tell_permit(*other, pool.key, member);
+  pool.worker.tell_permit(permits, pool.key, member, own);
 }
 
 void MemberPool::offer_idle() {
@@ -339,6 +338,12 @@ void Pool::remember_welcome(const protocol::SettingsRef& wanted, const protocol:
 void Pool::keep_welcome(const protocol::SettingsRef& wanted, const protocol::ReportedRef& reported) {
   if (welcomes_.size() >= welcomes_kept) welcomes_.erase(welcomes_.begin());
   welcomes_.emplace_back(wanted, reported);
+}
+
+void Pool::waiter_left() {
+  for (auto& pool : members) {
+    if (pool->waiters.empty()) pool->permits->unwant(&worker);
+  }
 }
 
 bool Pool::unused() const {

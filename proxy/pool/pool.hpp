@@ -77,6 +77,8 @@ class MemberPool {
   void open_more();
 
   void connect_failed(const Error& error, bool network);
+  // … to the process, and to whoever waits longest for one.
+  void give_back_permit();
   void connect_ended() { --connecting; }
 
   Pool& pool;
@@ -91,7 +93,6 @@ class MemberPool {
  private:
   bool hand_over(ServerLink& server);
   void give(ServerLink& server, Waiter& waiter);
-  void give_back_permit();
   static void retry(void* self);
 
   static constexpr std::uint32_t most_connecting = 8;  // at once: a fresh pool fills quickly, a server is not stormed
@@ -120,6 +121,8 @@ class Pool {
   // False: `hold_limit` clients wait already.
   [[nodiscard]] bool wait_for_primary(Waiter& waiter);
   [[nodiscard]] std::size_t held() const { return held_.size(); }
+  // Somebody gave up: a worker without waiters wants no permits.
+  void waiter_left();
   // Once a second: idle servers that are too old.
   void sweep(TimePoint now);
   // Neither a session nor a server nor anybody in line: under "*" there are as many pools as names that were tried.

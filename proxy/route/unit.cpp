@@ -14,6 +14,7 @@ using protocol::sql::TransactionControl;
 using protocol::sql::Verdict;
 
 const Verdict& verdict_of(protocol::Statement& statement, protocol::sql::Classifier& classifier) {
+  if (classifier.blind()) return protocol::sql::unseen_verdict;
   if (!statement.verdict_known()) {
     statement.set_verdict(statement.opaque() ? protocol::sql::unseen_verdict : classifier.verdict(statement.text()));
   }

@@ -109,7 +109,7 @@ class ClientSession {
   Step process();
   Step forward(const protocol::Frame& frame);
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
-  Step forward_query(const protocol::Frame& frame);
+  Step forward_query(const protocol::Frame& frame, bool alone);
   Step forward_statement(const protocol::Frame& frame);
   void forward_plain(const protocol::Frame& frame, protocol::Trait traits);
   void announce(protocol::Request request);
@@ -118,7 +118,7 @@ class ClientSession {
   void note_effects(const protocol::sql::Verdict& verdict);
   void remember(const protocol::Frame& frame);
   void emit_due();
-  void flush_requests();
+  bool flush_requests();
   void arm_idle_deadline();
 
   // settings.cpp
@@ -212,6 +212,7 @@ class ClientSession {
   bool leaving_ = false;  // closed at the end of the transaction
   bool waited_for_marks_ = false;
   bool held_ = false;
+  bool blind_ = false;         // its encoding hides what its statements say
   bool cancel_asked_ = false;  // while settings were on their way: nothing of the client's ran yet
   health::MemberIndex target_ = 0;
   bool target_primary_ = true;

@@ -322,6 +322,7 @@ void ClientSession::settle_wait(std::optional<Error> error) {
   waiter_.leave();
   waiter_.deadline.disarm();
   hold_over();
+  if (pool_ != nullptr) pool_->waiter_left();
   waiter_.error = std::move(error);
   waiter_.settled = true;
   if (auto handle = std::exchange(waiter_.handle, {})) worker_.reactor.schedule(handle);
@@ -335,9 +336,13 @@ void ClientSession::hold_over() {
 
 void ClientSession::on_hangup(void* self) {
   auto& session = *static_cast<ClientSession*>(self);
-  if (!session.waiter_.listed()) return;
-  session.link_.close();
-  session.settle_wait(std::nullopt);
+  if (session.waiter_.listed()) {
+    session.link_.close();
+    session.settle_wait(std::nullopt);
+  } else if (session.progress_ && session.logged_in_) {
+    session.link_.close();
+    session.wake();
+  }
 }
 
 void ClientSession::on_wait_deadline(void* self) {

@@ -301,7 +301,7 @@ void ClientSession::refresh_settings() {
   const auto& config = worker_.runtime().config;
   const auto& listener = config.listeners.at(std::min(listener_, config.listeners.size() - 1));
   settings_ = worker_.effective_settings(listener, config.find_database(database_), config.find_user(user_));
-  classifier_ = &worker_.classifier(settings_->read_functions);
+  classifier_ = blind_ ? &worker_.blind_classifier() : &worker_.classifier(settings_->read_functions);
 }
 
 // What a server says of itself with this client's settings on it is what the client is told. Known combinations need no
@@ -362,6 +362,12 @@ bool ClientSession::write_welcome(const protocol::ReportedRef& reported) {
   // The endpoint answers for the role that it promises, not for the member that happened to be asked.
   const bool replica = settings_->route == config::Route::replica;
   told_ = reported;
+  // As the server has it, wherever it comes from: start-up, role or database. A SET of it pins.
+  if (const auto* encoding = reported.find("client_encoding");
+      encoding != nullptr && !protocol::sql::is_ascii_transparent(*encoding)) {
+    blind_ = true;
+    classifier_ = &worker_.blind_classifier();
+  }
   for (const auto& parameter : reported.parameters()) {
     const bool role = parameter.name == "in_hot_standby";
     protocol::write_parameter_status(out, parameter.name, role ? (replica ? "on" : "off") : parameter.value);

@@ -73,10 +73,11 @@ Task<> ClientSession::serve() {
     if (link_.unsent() && !co_await link_.drain()) break;
     if (replay_now_) replay();
     const Step step = process();
-    flush_requests();
+    const bool taken_back = flush_requests();
     if (step == Step::leave) break;
     link_.keep_rest();
     unit_fresh_ = false;
+    if (taken_back) continue;  // the unit is at the front again, for another server
     if (server_ != nullptr && server_->link.unsent()) {
       // The server takes no more for now; nor do we from the client. Its answers go on meanwhile.
       Link& busy = server_->link;
@@ -118,6 +119,11 @@ Task<> ClientSession::serve() {
         break;
       }
       case Step::wait_progress: {
+        if (link_.watch().hung_up()) {  // it is told once, and that was before
+          link_.close();
+          break;
+        }
+        link_.watch().on_hangup(&ClientSession::on_hangup, this);
         Progress progress{*this};
         co_await progress;
         break;
@@ -185,7 +191,8 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
   // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
   const bool of_copy =
       frame.tag == client::copy_data || frame.tag == client::copy_done || frame.tag == client::copy_fail;
-  if (!unit_open_ && !of_copy && frame.tag != client::terminate) {
+  const bool begins_unit = !unit_open_;
+  if (begins_unit && !of_copy && frame.tag != client::terminate) {
     // A further unit while the last one is in flight. On a replica it waits: it may be for somebody else.
     if (!exchange.idle()) {
       const bool on_primary = pool_->topology().primary == server_->home->member;
@@ -212,7 +219,7 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
   switch (frame.tag) {
     case client::terminate: return Step::leave;
     case client::query: {
-      const Step step = forward_query(frame);
+      const Step step = forward_query(frame, begins_unit && !exchange.open_batch());
       if (step != Step::go_on) {
         unit_open_ = false;
         framer_.put_back();
@@ -306,7 +313,8 @@ protocol::StatementPlan ClientSession::send_ahead(const protocol::StatementMessa
   return plan;
 }
 
-ClientSession::Step ClientSession::forward_query(const Frame& frame) {
+// `alone`: no batch is open in front of it.
+ClientSession::Step ClientSession::forward_query(const Frame& frame, bool alone) {
   Verdict verdict = protocol::sql::unseen_verdict;
   if (std::exchange(unit_.judged, false)) {
     verdict = unit_.verdict;  // the router has asked already
@@ -316,15 +324,18 @@ ClientSession::Step ClientSession::forward_query(const Frame& frame) {
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard)) {
     if (const auto text = protocol::parse_query(frame.body())) note_reset(*text);
   }
-  if (frame.last && has(verdict.effects, Effect::sql_deallocate) && server_->exchange.transaction_status() != 'E') {
+  // In an open batch a Query ends the implicit transaction, which only the server can: there it says 26000.
+  if (alone && frame.last && has(verdict.effects, Effect::sql_deallocate)) {
     if (const auto name = name_to_deallocate(frame, verdict)) {
       // Its answer comes behind those in flight, and says what they made of the transaction.
       if (!server_->exchange.idle()) return Step::wait_progress;
-      deallocate(*name, server_->exchange.transaction_status());
-      unit_open_ = false;
-      if (deadline_.armed()) deadline_.disarm();
-      server_idle(*server_);
-      return Step::go_on;
+      if (const char status = server_->exchange.transaction_status(); status != 'E') {
+        deallocate(*name, status);
+        unit_open_ = false;
+        if (deadline_.armed()) deadline_.disarm();
+        server_idle(*server_);
+        return Step::go_on;
+      }
     }
   }
   note_effects(verdict);
@@ -429,34 +440,35 @@ void ClientSession::emit_due() {
   unit_fresh_ = false;
 }
 
-void ClientSession::flush_requests() {
+// True: the server was dead, nothing of the unit has left, and it is at the front again.
+bool ClientSession::flush_requests() {
   auto& composer = worker_.composer;
-  if (composer.empty()) return;
+  if (composer.empty()) return false;
   if (server_ == nullptr) {
     composer.clear();
-    return;
+    return false;
   }
   const auto sent_before = server_->link.bytes_out;
   server_->sent_at = worker_.reactor.now();
   const bool sent = server_->link.send(composer.bytes());
   composer.clear();
   // Not one byte reached the server and the client's bytes are still here: take it back and find another.
-  if (!sent && unit_fresh_ && server_->link.bytes_out == sent_before) {
-    ServerLink& dead = *server_;
-    server_ = nullptr;
-    dead.client = nullptr;
-    for (const auto& request : dead.exchange.on_server_lost().unanswered) {
-      if (request.cookie != 0) statements_.settle(request.cookie, protocol::Outcome::skipped);
-    }
-    doomed_.clear();
-    pins_ = Effect::none;  // a client without a server has none: what would have pinned it was not run
-    link_.rewind(unit_start_);
-    unit_open_ = false;
-    dropping_body_ = false;
-    framer_.put_back();
-    begin_.take_back();
-    worker_.counters.retries.add();
+  if (sent || !unit_fresh_ || server_->link.bytes_out != sent_before) return false;
+  ServerLink& dead = *std::exchange(server_, nullptr);
+  dead.client = nullptr;
+  worker_.report(dead.home->pool.key.cluster, dead.home->member, health::Evidence::connection_lost);
+  for (const auto& request : dead.exchange.on_server_lost().unanswered) {
+    if (request.cookie != 0) statements_.settle(request.cookie, protocol::Outcome::skipped);
   }
+  doomed_.clear();
+  pins_ = Effect::none;  // a client without a server has none: what would have pinned it was not run
+  link_.rewind(unit_start_);
+  unit_open_ = false;
+  dropping_body_ = false;
+  framer_.put_back();
+  begin_.take_back();
+  worker_.counters.retries.add();
+  return true;
 }
 
 void ClientSession::arm_idle_deadline() {

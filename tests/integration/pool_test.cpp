@@ -219,6 +219,35 @@ TEST_F(Pools, log_ins_need_no_free_server_on_any_worker) {
   for (auto& other : others) EXPECT_EQ(other.scalar("SELECT 1"), "1");
 }
 
+// Who waits on one worker gives up; a permit that comes back is not lost on it, but wakes who waits on another.
+TEST_F(Pools, permits_find_those_who_still_wait) {
+  const Holdfast proxy(
+      endpoint({.members = member_yaml(*server_), .workers = 3, .pool = "size: 1, wait_timeout: 30s"}));
+  std::vector<Connection> clients;
+  for (int i = 0; i < 9; ++i) clients.push_back(proxy.connect());
+  for (int round = 0; round < 3; ++round) {
+    auto busy = proxy.connect();
+    busy.exec("BEGIN");
+    busy.exec("SELECT 1");  // takes the server
+    std::vector<Connection> leaving;
+    for (int i = 0; i < 6; ++i) leaving.push_back(proxy.connect());
+    for (auto& client : leaving) ASSERT_EQ(PQsendQuery(client.raw(), "SELECT 1"), 1);
+    ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == 6.0; }));
+    for (auto& client : clients) ASSERT_EQ(PQsendQuery(client.raw(), "SELECT 2"), 1);
+    ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == 15.0; }));
+    leaving.clear();
+    ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == 9.0; }));
+    server_->exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    for (auto& client : clients) {
+      auto rows = checked_rows(PQgetResult(client.raw()), client.raw());
+      EXPECT_EQ(rows[0][0], "2");
+      PQclear(PQgetResult(client.raw()));
+    }
+    EXPECT_LT(std::chrono::steady_clock::now(), deadline) << "somebody was woken by his deadline only";
+  }
+}
+
 std::string parse(const std::string& name, const std::string& sql) {
   return message_bytes('P', name + '\0' + sql + "\0\0\0"s);
 }

@@ -253,5 +253,55 @@ TEST_F(Relay, clients_that_vanish_give_their_server_back) {
   }
 }
 
+// In an open batch a Query ends the implicit transaction: only a server can do that, so the name is not found there.
+TEST_F(Relay, deallocate_in_an_open_batch_goes_to_the_server) {
+  set_->primary().exec("CREATE TABLE IF NOT EXISTS batched (v int); TRUNCATE batched; GRANT ALL ON batched TO app");
+  start("pool: { size: 1, wait_timeout: 5s }");
+  const auto insert = parse("", "INSERT INTO batched VALUES (1)") + bind_to("") + execute();
+  const auto deallocate = query("DEALLOCATE s1");
+  {
+    auto peer = client();
+    peer->send(parse("s1", "SELECT 1") + sync_message);
+    EXPECT_EQ(peer->read_until('Z'), "1Z");
+    peer->send(insert + deallocate);
+    EXPECT_EQ(peer->read_until('Z'), "12CEZ");
+    peer->send(insert + flush_message + deallocate);
+    EXPECT_EQ(peer->read_until('Z'), "12CEZ");
+    peer->send(parse("", "no statement") + flush_message + deallocate + sync_message);
+    EXPECT_EQ(peer->read_until('Z'), "EZ");
+    peer->send(query("BEGIN"));
+    EXPECT_EQ(peer->read_until('Z'), "CZ");
+    peer->send(parse("", "SELECT 1") + deallocate);
+    EXPECT_EQ(peer->read_until('Z'), "1EZ");
+    peer->send(query("ROLLBACK") + deallocate);
+    EXPECT_EQ(peer->read_until('Z'), "CZ");
+    EXPECT_EQ(peer->read_until('Z'), "CZ");
+    peer->send(query("SELECT 1"));
+    EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+  }
+  auto peer = client();
+  peer->send(query("SELECT 1 FOR UPDATE"));
+  EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+}
+
+// 0x5c is half of a character there, or a backslash: nobody can tell where strings end, so every statement pins.
+TEST_F(Relay, encodings_that_hide_ascii_leak_no_settings) {
+  start("pool: { size: 1, wait_timeout: 5s }");
+  {
+    PeerConnection peer(connect_to(proxy_->port()));
+    peer.send(startup_bytes({{"user", "app"}, {"database", "app"}, {"client_encoding", "SJIS"}}));
+    EXPECT_THAT(peer.read_until('Z'), ::testing::EndsWith("Z"));
+    peer.send(query("SELECT E'\x95\x5c'; SET search_path TO evil --'"));
+    EXPECT_THAT(peer.read_until('Z'), ::testing::EndsWith("CZ"));
+    peer.send(parse("p", "SELECT E'\x95\x5c'") + bind_to("p") + execute() + sync_message);
+    EXPECT_EQ(peer.read_until('Z'), "12DCZ");
+    EXPECT_EQ(proxy_->metric("holdfast_pins_total{reason=\"unparsed\"}"), 1.0);
+  }
+  Connection next(proxy_->conninfo());
+  EXPECT_EQ(next.scalar("SHOW search_path"), "\"$user\", public");
+  EXPECT_EQ(next.scalar("SELECT E'plain'"), "plain");
+  EXPECT_EQ(proxy_->metric("holdfast_pins_total{reason=\"unparsed\"}"), 1.0);
+}
+
 }  // namespace
 }  // namespace holdfast::testing

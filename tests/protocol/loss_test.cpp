@@ -185,6 +185,39 @@ TEST_F(LossTest, a_block_begun_in_this_batch_holds_what_follows) {
   EXPECT_EQ(outcome(), Outcome::rolled_back) << "its Sync commits nothing";
 }
 
+// An Execute of COMMIT was answered: what comes behind it commits by itself, whatever the last ReadyForQuery said.
+TEST_F(LossTest, a_commit_that_was_answered_is_never_called_rolled_back) {
+  begin_block();
+  statement(Trait::commits);
+  receive("12C");
+  EXPECT_EQ(outcome(), Outcome::unknown) << "it is told already";
+  statement(write);
+  sync();
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "SI ");
+}
+
+TEST_F(LossTest, behind_an_answered_rollback_nothing_is_certain) {
+  begin_block('E');
+  statement(Trait::rolls_back);
+  receive("12C");
+  EXPECT_EQ(outcome(), Outcome::nothing_in_flight);
+  statement(write);
+  sync();
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "SI ");
+}
+
+TEST_F(LossTest, a_rollback_ends_the_block_that_began_in_its_batch) {
+  statement(Trait::begins | Trait::repeatable);
+  statement(write);
+  statement(Trait::rolls_back);
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  statement(write);
+  sync();
+  EXPECT_EQ(outcome(), Outcome::unknown);
+}
+
 TEST_F(LossTest, a_block_that_ended_in_this_batch_holds_nothing) {
   statement(Trait::begins | Trait::repeatable);
   statement(Trait::commits);
