@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include <barrier>
 #include <thread>
 
@@ -246,6 +248,23 @@ TEST_F(Pools, permits_find_those_who_still_wait) {
     }
     EXPECT_LT(std::chrono::steady_clock::now(), deadline) << "somebody was woken by his deadline only";
   }
+}
+
+// A server ended while the proxy looked away: the send fails as a whole (on a Unix socket it does), and the statement
+// runs on another one, at once.
+TEST_F(Pools, a_statement_for_a_dead_server_goes_to_another) {
+  const Holdfast proxy(endpoint({.members = "      - { name: pg1, host: \"" + server_->socket_folder().string() +
+                                            "\", port: " + std::to_string(server_->port()) + " }\n",
+                                 .workers = 1,
+                                 .pool = "size: 2"}));
+  auto client = proxy.connect();
+  EXPECT_EQ(client.scalar("SELECT 42"), "42");
+  ASSERT_EQ(::kill(proxy.pid(), SIGSTOP), 0);
+  ASSERT_EQ(PQsendQuery(client.raw(), "SELECT 43"), 1);
+  server_->exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'");
+  ASSERT_EQ(::kill(proxy.pid(), SIGCONT), 0);
+  ASSERT_TRUE(wait_until(10s, [&] { return PQconsumeInput(client.raw()) == 1 && PQisBusy(client.raw()) == 0; }));
+  EXPECT_EQ(checked_rows(PQgetResult(client.raw()), client.raw())[0][0], "43");
 }
 
 std::string parse(const std::string& name, const std::string& sql) {

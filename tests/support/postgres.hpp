@@ -84,6 +84,8 @@ class Server {
   [[nodiscard]] const std::filesystem::path& log_file() const { return log_; }
   [[nodiscard]] pid_t postmaster_pid() const { return process_ ? process_->pid() : -1; }
   [[nodiscard]] std::vector<pid_t> tree() const;
+  // The folder of its Unix socket.
+  [[nodiscard]] const std::filesystem::path& socket_folder() const { return folder_.path(); }
   // Over TCP, with the role's password of this header. conninfo("postgres") is the superuser.
   [[nodiscard]] std::string conninfo(const std::string& user = "app", const std::string& database = "app") const;
   [[nodiscard]] Connection connect(const std::string& user = "app", const std::string& database = "app") const;
