@@ -17,7 +17,7 @@ using TimePoint = Clock::time_point;
 
 class FreshnessMarks {
  public:
-  explicit FreshnessMarks(std::size_t members) : marks_(members) {}
+  explicit FreshnessMarks(std::size_t members) : marks_(members), lives_(members) {}
 
   // The epoch of steady_clock (a moment before everything) when nothing is known.
   [[nodiscard]] TimePoint fresh_until(std::size_t member) const {
@@ -26,9 +26,23 @@ class FreshnessMarks {
   void set(std::size_t member, TimePoint moment) {
     marks_[member].store(moment.time_since_epoch().count(), std::memory_order_release);
   }
-  void reset() {
-    for (auto& mark : marks_) mark.store(0, std::memory_order_release);
+  // The member may have started anew: it replays from further back, and nothing is known of it.
+  void forget(std::size_t member) {
+    lives_[member].fetch_add(1, std::memory_order_acq_rel);
+    marks_[member].store(0, std::memory_order_release);
   }
+  void reset() {
+    for (std::size_t member = 0; member < marks_.size(); ++member) forget(member);
+  }
+  // What the smaller `other` says of its members.
+  void take(const FreshnessMarks& other) {
+    for (std::size_t member = 0; member < other.size(); ++member) {
+      set(member, other.fresh_until(member));
+      lives_[member].store(other.life(member), std::memory_order_release);
+    }
+  }
+  // Replay moves forward only while this stays the same.
+  [[nodiscard]] std::uint32_t life(std::size_t member) const { return lives_[member].load(std::memory_order_acquire); }
   [[nodiscard]] std::size_t size() const { return marks_.size(); }
 
   // Asked by readers that found no replica fresh enough; the monitor samples faster while it moves.
@@ -37,6 +51,7 @@ class FreshnessMarks {
 
  private:
   std::deque<std::atomic<Clock::rep>> marks_;
+  std::deque<std::atomic<std::uint32_t>> lives_;
   mutable std::atomic<std::uint64_t> wanted_{0};
 };
 

@@ -58,7 +58,7 @@ void Sampler::raise(std::size_t member, TimePoint moment) {
 
 void Sampler::forget(std::size_t member) {
   rings_[member] = {};
-  marks_->set(member, TimePoint{});
+  marks_->forget(member);
 }
 
 void Sampler::reset() {
@@ -69,7 +69,7 @@ void Sampler::reset() {
 void Sampler::resize(std::size_t members) {
   if (members <= rings_.size()) return;
   auto larger = std::make_shared<FreshnessMarks>(members);
-  for (std::size_t member = 0; member < rings_.size(); ++member) larger->set(member, marks_->fresh_until(member));
+  larger->take(*marks_);
   marks_ = std::move(larger);
   rings_.resize(members);
 }

@@ -70,6 +70,7 @@ struct Counters {
   Counter lost_rolled_back;  // clients told 40001 for a server that died
   Counter lost_unknown;      // told 08007
   Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
+  Counter lost_cut;          // disconnected in the middle of a row: it can't be finished
   Counter cancels;
   Counter protocol_errors;
   std::array<Counter, route_reasons> routed;

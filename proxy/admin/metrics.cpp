@@ -123,6 +123,8 @@ std::string Metrics::text() const {
           {{"sqlstate", "08007"}});
   out.add(static_cast<double>(sum(workers_, [](const Counters& c) -> const Counter& { return c.lost_pinned; })),
           {{"sqlstate", "57P01"}});
+  out.add(static_cast<double>(sum(workers_, [](const Counters& c) -> const Counter& { return c.lost_cut; })),
+          {{"sqlstate", "none"}});
   out.begin("holdfast_reloads_total", "SIGHUPs, by outcome.", counter);
   out.add(static_cast<double>(reloads_), {{"outcome", "applied"}});
   out.add(static_cast<double>(reloads_refused_), {{"outcome", "refused"}});

@@ -64,7 +64,7 @@ std::size_t load_of(Pool& pool, health::MemberIndex replica, config::Balance bal
 
 // A replica's data must be at least as new as this for the session; the epoch: anything goes.
 TimePoint freshness_needed(const config::EffectiveSettings& settings, const SeenByClient& seen, const Shared& shared,
-                           health::MemberIndex replica, TimePoint now) {
+                           const health::FreshnessMarks& marks, health::MemberIndex replica, TimePoint now) {
   switch (settings.read_consistency) {
     case config::ReadConsistency::eventual: return {};
     case config::ReadConsistency::bounded: return now - settings.read_staleness;
@@ -72,8 +72,9 @@ TimePoint freshness_needed(const config::EffectiveSettings& settings, const Seen
       return TimePoint(health::Clock::duration(shared.last_write.load(std::memory_order_acquire)));
     case config::ReadConsistency::session: break;
   }
-  // On the replica that it read from last a session can't go back: replay only moves forward there.
-  return seen.last_replica == replica ? seen.last_write : std::max(seen.last_write, seen.last_read);
+  // On the replica that it read from last a session can't go back: replay only moves forward there, in one life.
+  const bool same = seen.last_replica == replica && seen.replica_life == marks.life(replica);
+  return same ? seen.last_write : std::max(seen.last_write, seen.last_read);
 }
 
 }  // namespace
@@ -103,7 +104,8 @@ Route choose_route(const Unit& unit, const config::EffectiveSettings& settings, 
     if (settings.balance == config::Balance::weighted && member.weight == 0) continue;
     any_replica = true;
     // A read-only endpoint has nobody else to ask: there a replica serves as it is.
-    const auto needed = replicas_only ? TimePoint{} : freshness_needed(settings, seen, pool.worker.shared, i, now);
+    const auto needed =
+        replicas_only ? TimePoint{} : freshness_needed(settings, seen, pool.worker.shared, *topology.freshness, i, now);
     if (needed != TimePoint{} && topology.freshness->fresh_until(i) < needed) continue;
     const std::size_t load = load_of(pool, i, settings.balance);
     if (load < best_load) {

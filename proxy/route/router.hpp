@@ -15,6 +15,7 @@ struct SeenByClient {
   TimePoint last_write{};                           // when its last write finished; the epoch: never
   TimePoint last_read{};                            // when its last read finished, wherever
   std::optional<health::MemberIndex> last_replica;  // where, if on a replica
+  std::uint32_t replica_life = 0;                   // … and in which of its lives: FreshnessMarks::life()
 };
 
 struct Route {

@@ -189,6 +189,8 @@ class AnswerPass {
   [[nodiscard]] bool may_go_elsewhere(const protocol::ErrorFields& fields) const {
     if (on_primary() || !client_->replay_valid_ || client_->unit_delivered_) return false;
     if (client_->begin_.sent()) return false;  // the block is on this standby
+    // Its Sync has not come: the client may wait for this very answer before it sends one.
+    if (server_.exchange.skipping()) return false;
     // What the client's names stand for has changed already, or something else of this pass is for it.
     if (told_ || (client_->unit_names_ && !worker_.composer.empty())) return false;
     if (server_.exchange.transaction_status() != 'I' || client_->settings_->route == config::Route::replica)
@@ -349,7 +351,10 @@ Task<> serve_answers(std::unique_ptr<ServerLink> owned) {
     }
   }
   server.link.close();
-  if (server.client != nullptr) server.client->server_lost(server);
+  if (server.client != nullptr) {
+    if (forwarding && !server.framer.at_boundary()) server.client->answer_cut();
+    server.client->server_lost(server);
+  }
   if (server.state != ServerState::closed) server.state = ServerState::closed;
   worker.counters.servers.subtract();
   worker.counters.servers_closed.add();

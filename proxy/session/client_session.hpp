@@ -48,6 +48,7 @@ class ClientSession {
   void hold_ended();
   // From the server's coroutine.
   void server_lost(ServerLink& server);
+  void answer_cut();  // before that: a message of its answer was passed on in part
   void server_idle(ServerLink& server);  // after each pass over its answers: may it go?
   void deliver(protocol::Bytes bytes);
   [[nodiscard]] bool backlog() const;

@@ -64,6 +64,7 @@ void ClientSession::unit_answered(char status) {
     seen_.last_replica.reset();
   } else {
     seen_.last_replica = server_->home->member;
+    seen_.replica_life = topology.freshness->life(server_->home->member);
   }
   begin_.settled();
   if (status == 'I' && server_->exchange.idle()) named_traits_.reset();  // portals end with their transaction
@@ -84,7 +85,12 @@ void ClientSession::unit_answered(char status) {
     unit_ddl_ = !server_->exchange.idle();
     worker_.schema_changed();
   }
-  if (deadline_.armed() && !unit_open_) deadline_.disarm();
+  if (settings_->query_timeout.count() > 0 && server_->exchange.expects()) {
+    worker_.reactor.deadlines().arm(deadline_, worker_.reactor.now() + settings_->query_timeout);  // the next one's
+    deadline_state_ = sqlstate::query_canceled;
+  } else if (deadline_.armed() && !unit_open_) {
+    deadline_.disarm();
+  }
   if (status != 'I' && !unit_open_) arm_idle_deadline();
 }
 
@@ -110,7 +116,7 @@ void ClientSession::note_write() {
 void ClientSession::server_idle(ServerLink& server) {
   if (progress_) wake();
   if (server_ != &server || server.setting_up || !logged_in_) return;
-  if (!server.exchange.may_release() || unit_open_ || server.link.unsent()) {
+  if (!server.exchange.may_release() || unit_open_ || server.link.unsent() || !server.framer.at_boundary()) {
     if (!unit_open_) arm_idle_deadline();
     return;
   }
@@ -176,6 +182,14 @@ void ClientSession::learn_needs_primary() {
       }
     }
   }
+}
+
+// Whatever is said now would be read as the rest of a row. PostgreSQL too ends without a word where it dies in
+// mid-message.
+void ClientSession::answer_cut() {
+  worker_.counters.lost_cut.add();
+  log_event(LogLevel::warning, "answer_cut", *this, {});
+  link_.close();
 }
 
 void ClientSession::server_lost(ServerLink& server) {
@@ -375,6 +389,7 @@ void ClientSession::on_deadline(void* self) {
   if (!session.logged_in_) {
     session.link_.close();  // PostgreSQL closes without a word when authentication takes too long
     if (session.waiter_.listed()) session.settle_wait(std::nullopt);
+    if (session.progress_) session.wake();
     return;
   }
   if (state == sqlstate::query_canceled) {

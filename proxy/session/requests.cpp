@@ -209,7 +209,9 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
     unit_delivered_ = false;
     unit_names_ = false;
     if (settings_->query_timeout.count() > 0) {
-      worker_.reactor.deadlines().arm(deadline_, worker_.reactor.now() + settings_->query_timeout);
+      // Of several in flight the first has it.
+      const bool running = deadline_.armed() && deadline_state_ == sqlstate::query_canceled && !exchange.idle();
+      if (!running) worker_.reactor.deadlines().arm(deadline_, worker_.reactor.now() + settings_->query_timeout);
       deadline_state_ = sqlstate::query_canceled;
     } else if (deadline_.armed()) {
       deadline_.disarm();

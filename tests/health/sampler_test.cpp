@@ -39,6 +39,22 @@ class SamplerTest : public ::testing::Test {
   Sampler sampler{marks};
 };
 
+// "Replay only moves forward" holds within one life of a member: a session that read there asks again after it.
+TEST(Freshness, a_member_that_may_have_restarted_begins_a_new_life) {
+  auto marks = std::make_shared<FreshnessMarks>(2);
+  Sampler sampler(marks);
+  const auto life = marks->life(1);
+  sampler.forget(1);
+  EXPECT_NE(marks->life(1), life);
+  EXPECT_EQ(marks->life(0), 0U);
+  const auto later = marks->life(1);
+  FreshnessMarks larger(3);
+  larger.take(*marks);
+  EXPECT_EQ(larger.life(1), later) << "more members are no news of this one";
+  sampler.reset();
+  EXPECT_NE(marks->life(0), 0U);
+}
+
 TEST_F(SamplerTest, mark_is_the_moment_before_the_sample_that_was_reached) {
   sampler.primary_at(100, at(0));
   sampler.primary_at(200, at(10));

@@ -303,5 +303,55 @@ TEST_F(Relay, encodings_that_hide_ascii_leak_no_settings) {
   EXPECT_EQ(proxy_->metric("holdfast_pins_total{reason=\"unparsed\"}"), 1.0);
 }
 
+// A server dies in the middle of a row that the client has in part: nothing can be said any more that would not be read
+// as the row's rest.
+TEST_F(Relay, answer_cut_in_the_middle_of_a_row_ends_without_a_word) {
+  start();
+  for (const bool in_block : {true, false}) {
+    auto peer = client();
+    if (in_block) {
+      peer->send(query("BEGIN"));
+      EXPECT_EQ(peer->read_until('Z'), "CZ");
+    }
+    peer->send(query("SELECT repeat('x', 50000000) FOR UPDATE"));
+    const auto begun = peer->read_exactly(100'000);
+    set_->primary().exec(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'");
+    const auto rest = peer->read_until_end();
+    EXPECT_LT(begun.size() + rest.size(), 50'000'000U) << "the row was not cut: the test shows nothing";
+    EXPECT_EQ(rest.find_first_not_of('x'), std::string::npos) << rest.substr(rest.find_first_not_of('x'), 200);
+  }
+  EXPECT_EQ(proxy_->metric("holdfast_answers_lost_total{sqlstate=\"none\"}"), 2.0);
+  auto peer = client();
+  peer->send(query("SELECT 1"));
+  EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+}
+
+// What a standby refuses is told to who waits for a flushed answer: no ReadyForQuery comes before his Sync.
+TEST_F(Relay, refusal_of_a_flushed_batch_is_told) {
+  set_->primary().exec("CREATE UNLOGGED TABLE IF NOT EXISTS unlogged (v int); GRANT ALL ON unlogged TO app");
+  ReplicationSet::wait_caught_up(set_->primary(), set_->replica());
+  start("pool: { size: 2 }\nreads: { consistency: eventual }");
+  auto peer = client();
+  ASSERT_TRUE(wait_until(std::chrono::seconds(10), [&] {
+    peer->send(query("SELECT 1"));
+    return peer->read_until('Z') == "TDCZ" && proxy_->metric("holdfast_units_routed_total{reason=\"read\"}") > 0.0;
+  }));
+  peer->send(parse("", "SELECT v FROM unlogged") + bind_to("") + execute() + flush_message);
+  EXPECT_THAT(peer->read_until('E'), ::testing::EndsWith("E"));
+  peer->send(sync_message);
+  EXPECT_EQ(peer->read_until('Z'), "Z");
+  peer->send(query("SELECT count(*) FROM unlogged"));  // by a Query the refusal is repaired
+  EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+}
+
+TEST_F(Relay, query_timeout_is_each_pipelined_querys_own) {
+  start("timeouts: { query: 300ms }");
+  auto peer = client();
+  peer->send(query("SELECT 1 FOR UPDATE") + query("SELECT pg_sleep(60) FOR UPDATE"));
+  EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+  EXPECT_EQ(peer->read_until('Z'), "TEZ");
+}
+
 }  // namespace
 }  // namespace holdfast::testing
