@@ -25,6 +25,7 @@ namespace {
 
 constexpr milliseconds positions_spacing{250};  // between snapshots in which only positions moved
 constexpr milliseconds freshness_look{25};      // how often the marks' counter of waiting readers is looked at
+constexpr milliseconds no_freshness_look{250};  // … while no member serves reads
 constexpr milliseconds freshness_lasts{1000};   // fast sampling goes on this long after the last reader asked
 
 std::vector<std::string> names_of(const config::Cluster& cluster) {
@@ -379,7 +380,10 @@ asio::awaitable<void> Monitor::Impl::watch_freshness() {
     const std::uint64_t wanted = sampler_.marks()->wanted();
     if (wanted != seen) freshness_wanted();
     seen = wanted;
-    freshness_timer_.expires_after(freshness_look);
+    // Without a replica to wait for, forty wakes a second are for nothing.
+    const bool replicas =
+        std::ranges::any_of(published_->members, [](const auto& member) { return member.accepts_reads; });
+    freshness_timer_.expires_after(replicas ? freshness_look : no_freshness_look);
     co_await freshness_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
 }
