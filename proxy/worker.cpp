@@ -15,6 +15,8 @@ namespace holdfast::proxy {
 
 namespace {
 constexpr std::chrono::seconds sweep_interval{1};
+// What a standby refused is asked of one again after so long: a view may have changed elsewhere.
+constexpr std::chrono::minutes learnt_for{10};
 // An answer that is overdue by this makes the monitor look at the member.
 constexpr std::chrono::milliseconds overdue_after{1000};
 }  // namespace
@@ -326,6 +328,11 @@ void Worker::sweep() {
       }
       if (overdue) report(key.cluster, member->member, health::Evidence::answer_overdue);
     }
+  }
+  if (now - learnt_since_ > learnt_for) {
+    learnt_since_ = now;
+    statements.forget_verdicts();
+    for (auto& [functions, classifier] : classifiers_) classifier->forget_learnt();
   }
   counters.pools.subtract(std::erase_if(pools_, [](const auto& entry) { return entry.second->unused(); }));
   reactor.deadlines().arm(sweep_, now + sweep_interval);

@@ -118,6 +118,7 @@ class Worker {
   std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;  // the distinct ones in use
   const std::vector<std::unique_ptr<Worker>>* siblings_ = nullptr;
   Deadline sweep_;
+  TimePoint learnt_since_ = health::Clock::now();
   bool stopping_ = false;
   std::atomic<bool> finished_{false};
   std::thread thread_;
