@@ -30,10 +30,10 @@ ClientStatements::Change ClientStatements::parse(std::string_view name, Statemen
   // Whatever became of an earlier one, this replaces the unnamed statement: no need to wait.
   if (name.empty()) return {.cookie = change(name, unnamed_, std::move(statement))};
   if (const Binding* known = binding(name); known != nullptr) {
-    if (in_doubt(*known)) return {.verdict = Verdict::wait};
-    if (known->statement) return {.verdict = Verdict::duplicate};
+    if (in_doubt(*known)) return {.answer = Answer::wait};
+    if (known->statement) return {.answer = Answer::duplicate};
   } else if (size() >= limit_) {
-    return {.verdict = Verdict::too_many};
+    return {.answer = Answer::too_many};
   }
   if (!names_) names_ = std::make_unique<Names>();
   auto at = names_->find(name);
@@ -43,9 +43,9 @@ ClientStatements::Change ClientStatements::parse(std::string_view name, Statemen
 
 ClientStatements::Lookup ClientStatements::find(std::string_view name) const {
   const Binding* known = binding(name);
-  if (known == nullptr) return {.verdict = Verdict::unknown};
-  if (in_doubt(*known)) return {.verdict = Verdict::wait};
-  if (!known->statement) return {.verdict = Verdict::unknown};
+  if (known == nullptr) return {.answer = Answer::unknown};
+  if (in_doubt(*known)) return {.answer = Answer::wait};
+  if (!known->statement) return {.answer = Answer::unknown};
   return {.statement = known->statement.get()};
 }
 

@@ -37,13 +37,13 @@ class ClientStatements {
   // Names that one client may hold; PostgreSQL's limit is its memory.
   static constexpr std::size_t default_limit = 50000;
 
-  enum class Verdict : std::uint8_t { ok, duplicate, unknown, too_many, wait };
+  enum class Answer : std::uint8_t { ok, duplicate, unknown, too_many, wait };
   struct Lookup {
-    Verdict verdict = Verdict::ok;
+    Answer answer = Answer::ok;
     Statement* statement = nullptr;  // find(): for `ok`; valid until the next operation
   };
   struct Change {
-    Verdict verdict = Verdict::ok;
+    Answer answer = Answer::ok;
     std::uint32_t cookie = 0;  // 0: nothing to settle
   };
 

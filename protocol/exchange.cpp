@@ -107,7 +107,7 @@ Reply Exchange::on_answer(char tag) {
   const std::size_t at = first_remote();
   if (broken_ || ended_ || at == queue_.size()) return give_up();
   Entry& entry = queue_[at];
-  if (entry.is(Mark::failed) || entry.origin == Origin::doomed) return give_up();
+  if (entry.is(Mark::failed) || entry.origin == Origin::failing) return give_up();
 
   const Progress progress = advance(at, tag);
   if (progress == Progress::wrong) return give_up();
@@ -122,7 +122,7 @@ Reply Exchange::on_answer(char tag) {
   if (reply.finished) {
     if (front.tag == client::execute) executed(front.traits);
     queue_.pop_front();
-    settle();
+    after_finished();
   } else if ((tag == server::data_row || tag == server::copy_data) && due_.empty()) {
     streaming_ = static_cast<unsigned char>(tag);
     row_ = reply;
@@ -258,7 +258,7 @@ Reply Exchange::on_error(Bytes body) {
   const bool extended = is_extended(queue_[0].tag);
   Reply reply = extended ? fail_batch() : fail_unit();
   if (reply.action != Reply::Action::swallow) delivered_ = true;
-  if (extended) settle();
+  if (extended) after_finished();
   return reply;
 }
 
@@ -276,7 +276,7 @@ Reply Exchange::fail_batch() {
   queue_.pop_front();
 
   Reply reply{.action = Reply::Action::forward, .finished = true, .failed = true, .request = failed};
-  if (failed.origin == Origin::doomed) reply.action = Reply::Action::replace;
+  if (failed.origin == Origin::failing) reply.action = Reply::Action::replace;
   // What was injected for a client's batch fails that batch, so the client is told; a batch of the proxy's own not.
   if (failed.origin == Origin::proxy && has_sync && queue_[0].origin == Origin::proxy)
     reply.action = Reply::Action::swallow;
@@ -297,7 +297,7 @@ Reply Exchange::fail_unit() {
   // ReadyForQuery less comes than is waited for: the exchange never gets idle, the server is never reused.
   entry.mark(Mark::failed);
   Reply reply{.action = action_for(entry.origin), .failed = true, .request = entry.request()};
-  if (entry.origin == Origin::doomed) reply.action = Reply::Action::replace;
+  if (entry.origin == Origin::failing) reply.action = Reply::Action::replace;
   return reply;
 }
 
@@ -317,7 +317,7 @@ Reply Exchange::on_ready(Bytes body) {
   queue_.pop_front();
   status_ = status;
   forget_batch();
-  settle();
+  after_finished();
   return {.action = action_for(entry.origin), .finished = true, .request = entry.request()};
 }
 
@@ -370,7 +370,7 @@ void Exchange::drop(std::size_t from, std::size_t to) {
 }
 
 // After a request was finished: what has no answer leaves, what the proxy answers may be due.
-void Exchange::settle() {
+void Exchange::after_finished() {
   // Out of copy mode the server ignores CopyDone and CopyFail (PostgresMain).
   while (!queue_.empty() && ends_copy_in(queue_[0].tag)) queue_.pop_front();
   if (queue_.empty())

@@ -36,7 +36,7 @@ struct Reply {
   enum class Action : std::uint8_t {
     forward,     // to the client
     swallow,     // it answers what the proxy injected
-    replace,     // the ErrorResponse of a doomed request: the client gets the proxy's own error, by the cookie
+    replace,     // the ErrorResponse of a failing request: the client gets the proxy's own error, by the cookie
     async,       // NoticeResponse, ParameterStatus, NotificationResponse: answers nothing
     fatal,       // an ErrorResponse of severity FATAL or PANIC: the server ends; on_server_lost() says the rest
     unexpected,  // answers nothing that was asked: the link is broken, close the server
@@ -130,7 +130,7 @@ class Exchange {
   Reply spare_ready(char status);
   Reply give_up();
   void drop(std::size_t from, std::size_t to);
-  void settle();
+  void after_finished();
   void make_due(std::size_t count);
   void flush_locals();
   void forget_due();

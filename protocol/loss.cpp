@@ -158,7 +158,7 @@ Loss Exchange::on_server_lost() const {
     if (entry.tag == client::sync && i > copying && i < copy_end) continue;
     debt.add(entry);
 
-    const bool fails = entry.is(Mark::failed) || entry.origin == Origin::doomed;
+    const bool fails = entry.is(Mark::failed) || entry.origin == Origin::failing;
     if (fails) certainty.failed();
     if (entry.tag == client::sync) {
       certainty.sync();

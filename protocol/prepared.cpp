@@ -57,14 +57,14 @@ StatementPlan answer_plan(const Frame& frame, char tag) {
           .replaced = static_cast<std::uint32_t>(frame.bytes.size())};
 }
 
-StatementMessage::Fault fault_of(ClientStatements::Verdict verdict) {
-  using Verdict = ClientStatements::Verdict;
-  switch (verdict) {
-    case Verdict::ok: return StatementMessage::Fault::none;
-    case Verdict::duplicate: return StatementMessage::Fault::duplicate;
-    case Verdict::unknown: return StatementMessage::Fault::unknown;
-    case Verdict::too_many: return StatementMessage::Fault::too_many;
-    case Verdict::wait: return StatementMessage::Fault::wait;
+StatementMessage::Fault fault_of(ClientStatements::Answer answer) {
+  using Answer = ClientStatements::Answer;
+  switch (answer) {
+    case Answer::ok: return StatementMessage::Fault::none;
+    case Answer::duplicate: return StatementMessage::Fault::duplicate;
+    case Answer::unknown: return StatementMessage::Fault::unknown;
+    case Answer::too_many: return StatementMessage::Fault::too_many;
+    case Answer::wait: return StatementMessage::Fault::wait;
   }
   return StatementMessage::Fault::malformed;
 }
@@ -146,7 +146,7 @@ StatementMessage Prepared::understand_parse(const Frame& frame, ClientStatements
     statement = table_.make_opaque();
   }
   const auto change = client.parse(name, statement);
-  request.fault = fault_of(change.verdict);
+  request.fault = fault_of(change.answer);
   request.cookie = change.cookie;
   if (request.fault == StatementMessage::Fault::none) request.statement = std::move(statement);
   return request;
@@ -164,7 +164,7 @@ StatementMessage Prepared::understand_use(const Frame& frame, ClientStatements& 
   const std::string_view name = read_name(reader, frame, request);
   if (request.fault != StatementMessage::Fault::none) return request;
   const auto found = client.find(name);
-  request.fault = fault_of(found.verdict);
+  request.fault = fault_of(found.answer);
   request.statement = StatementRef(found.statement);
   return request;
 }

@@ -9,7 +9,7 @@ namespace holdfast::protocol {
 enum class Origin : std::uint8_t {
   client,  // the client's own: its answers are passed on
   proxy,   // injected (a statement that the server lacks, a setting): its answers are swallowed
-  doomed,  // sent in the client's stead only to make the server fail at this place; the ErrorResponse is replaced
+  failing,  // sent in place of a client's message so that the server fails here; its ErrorResponse is replaced by our own
 };
 
 // What is known of the statement behind a Query or an Execute: bits, asked when the server dies. For a message that

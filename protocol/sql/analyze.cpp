@@ -223,7 +223,7 @@ void Analysis::transaction(Index node) {
     bool read_only = false;
     bool for_standby = modes(tree_.member(node, "options"), read_only);
     if (for_standby) {
-      verdict_.holdable = kind == "TRANS_STMT_BEGIN" ? Holdable::begin : Holdable::start_transaction;
+      verdict_.deferrable = kind == "TRANS_STMT_BEGIN" ? Deferrable::begin : Deferrable::start_transaction;
     }
     if (read_only && for_standby) {
       verdict_.control = TransactionControl::begin_read_only;
@@ -379,7 +379,7 @@ Verdict unite(const Verdict& a, const Verdict& b) {
   both.returns_after_commit = a.returns_after_commit || b.returns_after_commit;
   both.makes_read_only = false;
   both.chains = false;
-  both.holdable = Holdable::no;
+  both.deferrable = Deferrable::no;
   return both;
 }
 

@@ -27,8 +27,8 @@ enum class TransactionControl : std::uint8_t {
 };
 
 // A BEGIN that says neither READ WRITE nor SERIALIZABLE: the block may begin on either kind of member, so that its
-// first statement may decide (HeldBegin). By its command tag.
-enum class Holdable : std::uint8_t { no, begin, start_transaction };
+// first statement may decide (DeferredBegin). By its command tag.
+enum class Deferrable : std::uint8_t { no, begin, start_transaction };
 
 // Session effects: bits. Each but those marked is a reason to pin the client to its server.
 enum class Effect : std::uint32_t {
@@ -78,7 +78,7 @@ struct Verdict {
   bool returns_after_commit = false;  // a multi-statement string with transaction control inside: status decides
   bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
   bool chains = false;           // COMMIT AND CHAIN, ROLLBACK AND CHAIN: the next block begins at once
-  Holdable holdable = Holdable::no;
+  Deferrable deferrable = Deferrable::no;
   Hint hint = Hint::none;  // never changes the fields above: the router decides what wins
   // May be sent a second time when a server died with no byte of the answer delivered: a proven read.
   [[nodiscard]] bool repeatable() const { return access != Access::write && effects == Effect::none; }

@@ -114,9 +114,9 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         if (parses_unnamed && (*bind)->statement.empty()) break;
         const auto found = statements.find((*bind)->statement);
         // A name that the batch itself defines was judged at its Parse; an unknown one fails anywhere.
-        if (found.verdict == protocol::ClientStatements::Verdict::ok && found.statement != nullptr) {
+        if (found.answer == protocol::ClientStatements::Answer::ok && found.statement != nullptr) {
           unite(unit.verdict, verdict_of(*found.statement, classifier));
-        } else if (found.verdict == protocol::ClientStatements::Verdict::wait) {
+        } else if (found.answer == protocol::ClientStatements::Answer::wait) {
           return write();
         }
         break;

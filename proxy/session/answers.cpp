@@ -256,7 +256,7 @@ void settle_down(ServerLink& server) {
   if (exchange.open_batch()) {
     // A Sync alone would commit what the client never asked to commit: the batch has to fail first.
     constexpr std::string_view nothing = "hf_gone";
-    exchange.sent({.tag = protocol::client::bind, .origin = Origin::doomed});
+    exchange.sent({.tag = protocol::client::bind, .origin = Origin::failing});
     protocol::write_bind(out, "", nothing);
     exchange.sent({.tag = protocol::client::sync, .origin = Origin::proxy});
     protocol::write_sync(out);

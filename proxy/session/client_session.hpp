@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "config/model.hpp"
-#include "protocol/held_begin.hpp"
+#include "protocol/deferred_begin.hpp"
 #include "protocol/lost_transaction.hpp"
 #include "protocol/prepared.hpp"
 #include "protocol/reported.hpp"
@@ -184,7 +184,7 @@ class ClientSession {
     void await_resume() const {}
   };
   std::optional<protocol::LostTransaction> lost_;
-  protocol::HeldBegin begin_;
+  protocol::DeferredBegin begin_;
   std::optional<Error> begin_error_;  // the server refused the BEGIN: what the client is told of its block
 
   std::string restore_;  // puts start-up settings back behind a RESET in the unit that is being sent

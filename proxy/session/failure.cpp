@@ -66,7 +66,7 @@ void ClientSession::unit_answered(char status) {
     seen_.last_replica = server_->home->member;
     seen_.replica_life = topology.freshness->life(server_->home->member);
   }
-  begin_.settled();
+  begin_.answered();
   if (status == 'I' && server_->exchange.idle()) named_traits_.reset();  // portals end with their transaction
   // With further units in flight the marks are theirs as well.
   if (status == 'I' && server_->exchange.idle()) {
@@ -238,7 +238,7 @@ void ClientSession::server_lost(ServerLink& server) {
              !loss.open_batch) {
     // Idle between two units: there is nothing to tell.
   } else {
-    begin_.settled();
+    begin_.answered();
     tell_loss(loss, begin_error.value_or(protocol::error_of(loss)));
   }
   replay_valid_ = replay_valid_ && again;
@@ -276,7 +276,7 @@ void ClientSession::refuse_unit(const Error& error) {
   out.clear();
   // A block whose first statement fails is a failed block.
   Loss loss;
-  loss.status_after = begin_.held() ? 'E' : 'I';
+  loss.status_after = begin_.deferred() ? 'E' : 'I';
   begin_.abandon();
   if (unit_.answered_alone) {
     const auto frame = framer_.next(link_.received());

@@ -216,7 +216,7 @@ ClientSession::Step ClientSession::forward(const Frame& frame) {
     } else if (deadline_.armed()) {
       deadline_.disarm();
     }
-    if (begin_.held() && frame.tag != client::sync) send_begin();
+    if (begin_.deferred() && frame.tag != client::sync) send_begin();
   }
   switch (frame.tag) {
     case client::terminate: return Step::leave;
@@ -391,7 +391,7 @@ ClientSession::Step ClientSession::forward_statement(const Frame& frame) {
       const auto cookie = understood.cookie != 0 ? understood.cookie : statements_.issue();
       doomed_.emplace_back(cookie, protocol::error_of(understood, frame.bytes));
       // What goes out in its stead is a Describe of a name that can't be.
-      announce({.tag = client::describe, .origin = Origin::doomed, .cookie = cookie});
+      announce({.tag = client::describe, .origin = Origin::failing, .cookie = cookie});
       dropping_body_ = !frame.last;
       break;
     }

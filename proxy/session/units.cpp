@@ -76,7 +76,7 @@ Route ClientSession::route_unit() {
   const bool session_pool = settings_->pool_mode == config::PoolMode::session;
   if (session_pool && settings_->route == config::Route::automatic) return {.reason = RouteReason::session_state};
   const auto now = worker_.reactor.now();
-  if (!begin_.held()) return choose_route(unit_, *settings_, *pool_, seen_, now, waited_for_marks_);
+  if (!begin_.deferred()) return choose_route(unit_, *settings_, *pool_, seen_, now, waited_for_marks_);
   Unit block = unit_;
   block.verdict = begin_.of_block(unit_.verdict, read_only_by_default());
   return choose_route(block, *settings_, *pool_, seen_, now, waited_for_marks_);
@@ -95,16 +95,16 @@ bool ClientSession::answer_block() {
   const auto& verdict = unit_.verdict;
   auto& out = worker_.scratch_out;
   out.clear();
-  if (begin_.held()) {
+  if (begin_.deferred()) {
     if (!begin_.end(verdict, out)) return false;
   } else {
-    if (verdict.holdable == protocol::sql::Holdable::no || settings_->pool_mode == config::PoolMode::session) {
+    if (verdict.deferrable == protocol::sql::Deferrable::no || settings_->pool_mode == config::PoolMode::session) {
       return false;
     }
     auto probe = framer_;
     const auto text = protocol::parse_query(probe.next(link_.received()).body());
-    if (!text || !protocol::HeldBegin::may_hold(verdict, *text)) return false;
-    begin_.hold(*text, verdict, out);
+    if (!text || !protocol::DeferredBegin::may_defer(verdict, *text)) return false;
+    begin_.defer(*text, verdict, out);
   }
   const Frame frame = framer_.next(link_.received());
   const auto understood = worker_.prepared.understand(frame, statements_);
@@ -123,7 +123,7 @@ std::optional<std::string> ClientSession::name_to_deallocate(const Frame& frame,
   if (verdict.statements != 1) return std::nullopt;
   const auto text = protocol::parse_query(frame.body());
   auto name = text ? protocol::sql::deallocated_name(*text) : std::nullopt;
-  if (!name || statements_.find(*name).verdict == protocol::ClientStatements::Verdict::unknown) return std::nullopt;
+  if (!name || statements_.find(*name).answer == protocol::ClientStatements::Answer::unknown) return std::nullopt;
   return name;
 }
 
@@ -234,7 +234,7 @@ bool ClientSession::answer_parses() {
     if (!worker_.statements.intern(tail, parse->sql.size())->confirmed(scope())) return false;
     // A name in use, here or in this very batch, is 42P05 in its place: a server has to see it.
     if (!parse->name.empty() &&
-        (++named > 1 || statements_.find(parse->name).verdict != protocol::ClientStatements::Verdict::unknown)) {
+        (++named > 1 || statements_.find(parse->name).answer != protocol::ClientStatements::Answer::unknown)) {
       return false;
     }
     rest = rest.subspan(frame.bytes.size());

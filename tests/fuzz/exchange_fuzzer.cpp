@@ -74,7 +74,7 @@ void say_anything(std::span<const std::uint8_t> input) {
       FUZZ_CHECK((reply.action == Reply::Action::unexpected) <= exchange.broken());
       FUZZ_CHECK(!broken || reply.action == Reply::Action::unexpected || reply.action == Reply::Action::async ||
                  reply.action == Reply::Action::fatal);
-      FUZZ_CHECK(reply.action != Reply::Action::replace || reply.request.origin == Origin::doomed);
+      FUZZ_CHECK(reply.action != Reply::Action::replace || reply.request.origin == Origin::failing);
       FUZZ_CHECK(reply.action != Reply::Action::swallow || reply.request.origin == Origin::proxy);
       for (const Request& due : exchange.before()) FUZZ_CHECK(due.local);
       for (const Request& dropped : exchange.dropped()) FUZZ_CHECK(dropped.tag != client::sync);

@@ -123,7 +123,7 @@ class ScriptPlayer {
   }
   // Whose an answer is, told from the origin alone.
   [[nodiscard]] Reply::Action action_of(const ModelBackend::Answer& answer, const Operation& owner) const {
-    if (owner.origin == Origin::doomed && answer.tag == 'E') return Reply::Action::replace;
+    if (owner.origin == Origin::failing && answer.tag == 'E') return Reply::Action::replace;
     if (owner.origin != Origin::proxy) return Reply::Action::forward;
     // An injected message that fails a client's batch fails the client.
     if (owner.tag != 'Q' && answer.tag == 'E') return Reply::Action::forward;

@@ -80,12 +80,12 @@ std::vector<Message> messages_of(const Operation& op) {
   if (name == "Q") return {make(op, query("SELECT generate_series(1, 2)"))};
   if (name == "Qempty") return {make(op, query(" "))};
   if (name == "Qtwo") return {make(op, query("SELECT 1; SET holdfast.x = 1"))};
-  if (name == "Qfail" || name == "Qdoomed") return {make(op, query("SELECT 1/0"))};
+  if (name == "Qfail" || name == "Qfailing") return {make(op, query("SELECT 1/0"))};
   if (name == "Qtwofail") return {make(op, query("SELECT 1; SELECT 1/(2 - g) FROM generate_series(1, 2) g"))};
   if (name == "Qproxy") return {make(op, query("SET holdfast.x = 2"))};
   if (name == "Qcopyout") return {make(op, query("COPY (SELECT generate_series(1, 2)) TO STDOUT"))};
   if (name == "P" || name == "Pproxy") return {make(op, written([](Out& out) { write_parse(out, "", "SELECT 1"); }))};
-  if (name == "Pfail" || name == "Pproxyfail" || name == "Pdoomed")
+  if (name == "Pfail" || name == "Pproxyfail" || name == "Pfailing")
     return {make(op, written([](Out& out) { write_parse(out, "", "no such thing"); }))};
   if (name == "B") return {make(op, bind("rows"))};
   if (name == "Ds") return {make(op, written([](Out& out) { write_describe(out, {'S', "rows"}); }))};

@@ -156,7 +156,7 @@ TEST_F(ExchangeTest, a_failed_batch_of_the_proxys_own_is_swallowed) {
 
 TEST_F(ExchangeTest, the_error_of_a_doomed_message_is_replaced) {
   send("P");
-  send('P', Origin::doomed);
+  send('P', Origin::failing);
   send("BES");
   receive_all("1");
   const Reply reply = receive('E');
@@ -167,14 +167,14 @@ TEST_F(ExchangeTest, the_error_of_a_doomed_message_is_replaced) {
 
 TEST_F(ExchangeTest, a_doomed_message_behind_an_error_is_skipped) {
   send("P");
-  send('P', Origin::doomed);
+  send('P', Origin::failing);
   send("S");
   EXPECT_EQ(receive('E').action, Action::forward);
   receive_all("Z");
 }
 
 TEST_F(ExchangeTest, a_doomed_message_that_succeeds_breaks_the_link) {
-  send('P', Origin::doomed);
+  send('P', Origin::failing);
   EXPECT_EQ(receive('1').action, Action::unexpected);
 }
 

@@ -122,8 +122,8 @@ TEST_F(LossTest, what_may_commit_is_unknown_inside_a_block_too) {
 
 class HeldBeginLost : public LossTest {
  protected:
-  // As HeldBegin sends it.
-  void held_begin() {
+  // As DeferredBegin sends it.
+  void deferred_begin() {
     send('P', Trait::none, Origin::proxy);
     send('B', Trait::none, Origin::proxy);
     send('E', Trait::begins | Trait::repeatable, Origin::proxy);
@@ -134,7 +134,7 @@ class HeldBeginLost : public LossTest {
 };
 
 TEST_F(HeldBeginLost, with_a_query_behind_it_is_rolled_back) {
-  held_begin();
+  deferred_begin();
   query(write);
   EXPECT_EQ(outcome(), Outcome::rolled_back) << "outside the block the query would have been skipped";
   EXPECT_EQ(units(), "QE ");
@@ -145,7 +145,7 @@ TEST_F(HeldBeginLost, with_a_query_behind_it_is_rolled_back) {
 }
 
 TEST_F(HeldBeginLost, with_a_batch_behind_it_is_rolled_back) {
-  held_begin();
+  deferred_begin();
   statement(write);
   sync();
   EXPECT_EQ(outcome(), Outcome::rolled_back);
@@ -157,7 +157,7 @@ TEST_F(HeldBeginLost, with_a_batch_behind_it_is_rolled_back) {
 }
 
 TEST_F(HeldBeginLost, with_a_read_behind_it_may_be_repeated) {
-  held_begin();
+  deferred_begin();
   query(read);
   EXPECT_EQ(outcome(), Outcome::repeatable);
   begun();
@@ -167,7 +167,7 @@ TEST_F(HeldBeginLost, with_a_read_behind_it_may_be_repeated) {
 }
 
 TEST_F(HeldBeginLost, with_a_commit_behind_it_is_unknown) {
-  held_begin();
+  deferred_begin();
   query(Trait::commits);
   EXPECT_EQ(outcome(), Outcome::unknown);
 }
@@ -326,7 +326,7 @@ TEST_F(LossTest, a_failed_batch_committed_nothing) {
 }
 
 TEST_F(LossTest, a_batch_that_was_doomed_committed_nothing) {
-  send('P', Trait::none, Origin::doomed);
+  send('P', Trait::none, Origin::failing);
   statement(write);
   sync();
   EXPECT_EQ(outcome(), Outcome::rolled_back);

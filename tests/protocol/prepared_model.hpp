@@ -154,12 +154,12 @@ class World {
  private:
   // A message between proxy and server, and what the client said.
   struct Item {
-    enum class Way : std::uint8_t { injected, forwarded, doomed, answered };
+    enum class Way : std::uint8_t { injected, forwarded, failing, answered };
     Way way = Way::forwarded;
     std::uint32_t cookie = 0;
     Spoken said;        // by the client
     Spoken sent;        // to the server
-    std::string error;  // doomed: the SQLSTATE that the client gets
+    std::string error;  // failing: the SQLSTATE that the client gets
   };
   struct Link {
     Link(PendingPool& pool, std::size_t limit) : list(pool, limit) {}
@@ -301,8 +301,8 @@ class World {
       if (told.kind == Answer::Kind::error) client.injected_failed = told;
       return;
     }
-    if (item.way == Item::Way::doomed) {
-      if (told.kind == Answer::Kind::ok) return complain("a doomed message succeeded");
+    if (item.way == Item::Way::failing) {
+      if (told.kind == Answer::Kind::ok) return complain("a failing message succeeded");
       if (told.kind == Answer::Kind::error) told.detail = item.error;
     }
     if (client.injected_failed) told = *std::exchange(client.injected_failed, std::nullopt);
@@ -380,7 +380,7 @@ class World {
     switch (plan.kind) {
       case StatementPlan::Kind::answer: item.way = Item::Way::answered; break;
       case StatementPlan::Kind::fail:
-        item.way = Item::Way::doomed;
+        item.way = Item::Way::failing;
         item.sent = next(client::describe);
         item.error = error_of(message, said.bytes).state.view();
         break;

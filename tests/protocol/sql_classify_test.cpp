@@ -251,13 +251,13 @@ TEST(Classify, reads_begin) {
 TEST(Classify, knows_which_begin_may_wait_for_its_first_statement) {
   for (std::string_view sql : {"begin", "BEGIN;", "begin work", "begin isolation level repeatable read",
                                "begin read only", "begin deferrable"})
-    EXPECT_EQ(of(sql).holdable, Holdable::begin) << sql;
-  EXPECT_EQ(of("start transaction").holdable, Holdable::start_transaction);
-  EXPECT_EQ(of("start transaction read only").holdable, Holdable::start_transaction);
+    EXPECT_EQ(of(sql).deferrable, Deferrable::begin) << sql;
+  EXPECT_EQ(of("start transaction").deferrable, Deferrable::start_transaction);
+  EXPECT_EQ(of("start transaction read only").deferrable, Deferrable::start_transaction);
   // Refused by a standby: the block has to begin on the primary.
   for (std::string_view sql : {"begin read write", "begin isolation level serializable", "begin read only, read write",
                                "begin; select 1", "select 1; begin", "commit", "select 1", "savepoint a"})
-    EXPECT_EQ(of(sql).holdable, Holdable::no) << sql;
+    EXPECT_EQ(of(sql).deferrable, Deferrable::no) << sql;
 }
 
 TEST(Classify, reads_chains) {

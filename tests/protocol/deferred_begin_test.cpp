@@ -1,4 +1,4 @@
-#include "protocol/held_begin.hpp"
+#include "protocol/deferred_begin.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,10 +17,10 @@ class HeldBeginTest : public ::testing::Test {
  protected:
   static Verdict of(std::string_view text) { return sql::classify(text, {}); }
   // Holds it; says what the client reads: tags, the command tag and the status.
-  std::string hold(std::string_view text) {
-    EXPECT_TRUE(HeldBegin::may_hold(of(text), text)) << text;
+  std::string defer(std::string_view text) {
+    EXPECT_TRUE(DeferredBegin::may_defer(of(text), text)) << text;
     std::vector<std::byte> out;
-    begin.hold(text, of(text), out);
+    begin.defer(text, of(text), out);
     return told(out);
   }
   std::string end(std::string_view text) {
@@ -47,51 +47,51 @@ class HeldBeginTest : public ::testing::Test {
     return begin.of_block(of(first), read_only_by_default).control;
   }
 
-  HeldBegin begin;
+  DeferredBegin begin;
 };
 
 TEST_F(HeldBeginTest, answers_as_postgresql_does) {
   EXPECT_EQ(begin.status(), 'I');
-  EXPECT_EQ(hold("BEGIN;"), "CBEGIN ZT ");
-  EXPECT_TRUE(begin.held());
+  EXPECT_EQ(defer("BEGIN;"), "CBEGIN ZT ");
+  EXPECT_TRUE(begin.deferred());
   EXPECT_EQ(begin.status(), 'T');
   begin.abandon();
-  EXPECT_EQ(hold("start transaction isolation level repeatable read"), "CSTART TRANSACTION ZT ");
+  EXPECT_EQ(defer("start transaction isolation level repeatable read"), "CSTART TRANSACTION ZT ");
 }
 
 TEST_F(HeldBeginTest, keeps_only_what_may_begin_anywhere) {
   for (std::string_view text : {"begin read write", "begin isolation level serializable", "begin; select 1", "commit",
                                 "select 1", "", "begin nonsense"})
-    EXPECT_FALSE(HeldBegin::may_hold(of(text), text)) << text;
-  const std::string long_one = "begin /*" + std::string(HeldBegin::longest_text, 'x') + "*/";
-  EXPECT_FALSE(HeldBegin::may_hold(of(long_one), long_one));
+    EXPECT_FALSE(DeferredBegin::may_defer(of(text), text)) << text;
+  const std::string long_one = "begin /*" + std::string(DeferredBegin::longest_text, 'x') + "*/";
+  EXPECT_FALSE(DeferredBegin::may_defer(of(long_one), long_one));
 }
 
 TEST_F(HeldBeginTest, an_empty_block_needs_no_server) {
-  hold("begin");
+  defer("begin");
   EXPECT_EQ(end("commit"), "CCOMMIT ZI ");
-  EXPECT_FALSE(begin.held());
-  hold("begin");
+  EXPECT_FALSE(begin.deferred());
+  defer("begin");
   EXPECT_EQ(end("abort"), "CROLLBACK ZI ");
   EXPECT_EQ(end("commit"), "") << "there is no block any more: the server says so, with a warning";
 }
 
 TEST_F(HeldBeginTest, what_ends_no_block_needs_a_server) {
-  hold("begin");
+  defer("begin");
   for (std::string_view text : {"commit and chain", "rollback and chain", "prepare transaction 'x'", "savepoint a",
                                 "begin", "select 1; commit"})
     EXPECT_EQ(end(text), "") << text;
-  EXPECT_TRUE(begin.held());
+  EXPECT_TRUE(begin.deferred());
 }
 
 TEST_F(HeldBeginTest, the_first_statement_decides_for_the_block) {
-  hold("begin");
+  defer("begin");
   EXPECT_EQ(block("select 1"), TransactionControl::begin);
   EXPECT_EQ(block("insert into t values (1)"), TransactionControl::begin);
   EXPECT_EQ(block("set transaction isolation level repeatable read"), TransactionControl::begin);
   EXPECT_EQ(block("set transaction read only"), TransactionControl::begin_read_only);
   begin.abandon();
-  hold("begin read only");
+  defer("begin read only");
   EXPECT_EQ(block("select 1"), TransactionControl::begin_read_only);
   EXPECT_EQ(block("declare c cursor for select 1"), TransactionControl::begin_read_only);
   const auto hidden = begin.of_block(of("select unknown(), pg_is_in_recovery()"), false);
@@ -104,7 +104,7 @@ TEST_F(HeldBeginTest, the_first_statement_decides_for_the_block) {
 }
 
 TEST_F(HeldBeginTest, blocks_may_be_read_only_by_default) {
-  hold("begin");
+  defer("begin");
   EXPECT_EQ(block("select 1", true), TransactionControl::begin_read_only);
   EXPECT_EQ(begin.of_block(of("set transaction read write"), true).access, sql::Access::write);
 }
@@ -113,14 +113,14 @@ TEST_F(HeldBeginTest, the_hint_is_that_of_begin) {
   Verdict held = of("begin");
   held.hint = sql::Hint::replica;
   std::vector<std::byte> out;
-  begin.hold("begin", held, out);
+  begin.defer("begin", held, out);
   Verdict first = of("select 1");
   first.hint = sql::Hint::primary;
   EXPECT_EQ(begin.of_block(first, false).hint, sql::Hint::replica);
 }
 
 TEST_F(HeldBeginTest, goes_out_as_one_batch_without_a_sync) {
-  hold("begin isolation level repeatable read");
+  defer("begin isolation level repeatable read");
   std::vector<std::byte> out;
   begin.send(7, out);
   std::string tags;
@@ -134,31 +134,31 @@ TEST_F(HeldBeginTest, goes_out_as_one_batch_without_a_sync) {
   EXPECT_EQ(tags, "PBE");
   EXPECT_NE(as_text(out).find("begin isolation level repeatable read"), std::string_view::npos);
   EXPECT_TRUE(begin.sent());
-  EXPECT_FALSE(begin.held());
+  EXPECT_FALSE(begin.deferred());
   EXPECT_EQ(begin.status(), 'I') << "with a server its own status counts";
   EXPECT_TRUE(begin.owns(7));
   EXPECT_FALSE(begin.owns(8));
 }
 
 TEST_F(HeldBeginTest, goes_again_when_its_server_was_lost) {
-  hold("begin");
+  defer("begin");
   std::vector<std::byte> first;
   begin.send(1, first);
   begin.take_back();
-  EXPECT_TRUE(begin.held());
+  EXPECT_TRUE(begin.deferred());
   std::vector<std::byte> second;
   begin.send(2, second);
   EXPECT_EQ(first, second);
   EXPECT_FALSE(begin.owns(1));
-  begin.settled();
+  begin.answered();
   begin.take_back();
-  EXPECT_FALSE(begin.held()) << "nothing is taken back of a block that runs";
+  EXPECT_FALSE(begin.deferred()) << "nothing is taken back of a block that runs";
 }
 
 TEST_F(HeldBeginTest, settling_touches_no_begin_that_waits) {
-  hold("begin");
-  begin.settled();
-  EXPECT_TRUE(begin.held());
+  defer("begin");
+  begin.answered();
+  EXPECT_TRUE(begin.deferred());
 }
 
 }  // namespace

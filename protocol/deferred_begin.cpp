@@ -1,4 +1,4 @@
-#include "protocol/held_begin.hpp"
+#include "protocol/deferred_begin.hpp"
 
 #include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
@@ -7,29 +7,29 @@ namespace holdfast::protocol {
 
 using sql::TransactionControl;
 
-bool HeldBegin::may_hold(const sql::Verdict& verdict, std::string_view text) {
-  return verdict.holdable != sql::Holdable::no && text.size() <= longest_text;
+bool DeferredBegin::may_defer(const sql::Verdict& verdict, std::string_view text) {
+  return verdict.deferrable != sql::Deferrable::no && text.size() <= longest_text;
 }
 
-void HeldBegin::hold(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out) {
+void DeferredBegin::defer(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out) {
   text_ = text;
   control_ = verdict.control;
   hint_ = verdict.hint;
-  state_ = State::held;
-  write_command_complete(out, verdict.holdable == sql::Holdable::begin ? "BEGIN" : "START TRANSACTION");
+  state_ = State::deferred;
+  write_command_complete(out, verdict.deferrable == sql::Deferrable::begin ? "BEGIN" : "START TRANSACTION");
   write_ready_for_query(out, status());
 }
 
-bool HeldBegin::end(const sql::Verdict& verdict, std::vector<std::byte>& out) {
+bool DeferredBegin::end(const sql::Verdict& verdict, std::vector<std::byte>& out) {
   const bool commits = verdict.control == TransactionControl::commit;
-  if (!held() || verdict.chains || (!commits && verdict.control != TransactionControl::rollback)) return false;
+  if (!deferred() || verdict.chains || (!commits && verdict.control != TransactionControl::rollback)) return false;
   state_ = State::none;
   write_command_complete(out, commits ? "COMMIT" : "ROLLBACK");
   write_ready_for_query(out, status());
   return true;
 }
 
-sql::Verdict HeldBegin::of_block(const sql::Verdict& first, bool read_only_by_default) const {
+sql::Verdict DeferredBegin::of_block(const sql::Verdict& first, bool read_only_by_default) const {
   sql::Verdict block = first;
   const bool read_only = control_ == TransactionControl::begin_read_only || read_only_by_default;
   block.hint = hint_;  // a statement's own hint speaks for the statement
@@ -45,7 +45,7 @@ sql::Verdict HeldBegin::of_block(const sql::Verdict& first, bool read_only_by_de
   return block;
 }
 
-void HeldBegin::send(std::uint32_t cookie, std::vector<std::byte>& out) {
+void DeferredBegin::send(std::uint32_t cookie, std::vector<std::byte>& out) {
   write_parse(out, "", text_, {});
   write_bind(out, "", "");
   write_execute(out, "");

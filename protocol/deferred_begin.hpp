@@ -6,10 +6,10 @@
 // statement. What the client can tell: now() is the moment of the first statement.
 // Thread: any one; no locks. Lifetime: one per client session, for all its blocks.
 //
-//             hold()               send()              settled(): ReadyForQuery
-//     none ───────────────> held ───────────> sent ─────────────────────────────> none
+//             defer()               send()           answered(): ReadyForQuery
+//     none ───────────────> deferred ───────> sent ────────────────────────────> none
 //      ^                     │ ^               │
-//      └─ COMMIT, ROLLBACK, ─┘ └── take_back() ┘ the server is lost and the statement goes again, elsewhere
+//      └─ COMMIT, ROLLBACK, ─┘ └── take_back() ┘ the server is lost and the statement is sent again, elsewhere
 //         abandon()                              (abandon(): the client is told that its block is gone)
 //
 // On the wire it is Parse, Bind, Execute without a Sync: should it fail, the server skips the statement behind it until
@@ -27,15 +27,15 @@
 
 namespace holdfast::protocol {
 
-class HeldBegin {
+class DeferredBegin {
  public:
   // Longer ones (comments) go to a server at once.
   static constexpr std::size_t longest_text = 256;
 
   // May this Query wait? `verdict`: of its whole text.
-  [[nodiscard]] static bool may_hold(const sql::Verdict& verdict, std::string_view text);
-  // Keeps the BEGIN and appends what PostgreSQL would say, ReadyForQuery included. Only when may_hold() and not held().
-  void hold(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out);
+  [[nodiscard]] static bool may_defer(const sql::Verdict& verdict, std::string_view text);
+  // Keeps the BEGIN and appends what PostgreSQL would say, ReadyForQuery included. Only when may_defer() and not deferred().
+  void defer(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out);
   // COMMIT or ROLLBACK right behind it: appends the answer and forgets the block. False: that needs a server.
   [[nodiscard]] bool end(const sql::Verdict& verdict, std::vector<std::byte>& out);
   // What the router judges instead of the first unit's own `first`: where the whole block may run.
@@ -46,21 +46,21 @@ class HeldBegin {
   void send(std::uint32_t cookie, std::vector<std::byte>& out);
   // Does the answer under this cookie belong to the BEGIN that was sent?
   [[nodiscard]] bool owns(std::uint32_t cookie) const { return state_ == State::sent && cookie_ == cookie; }
-  void settled() {
+  void answered() {
     if (state_ == State::sent) state_ = State::none;
   }
   void take_back() {
-    if (state_ == State::sent) state_ = State::held;
+    if (state_ == State::sent) state_ = State::deferred;
   }
   void abandon() { state_ = State::none; }
 
-  [[nodiscard]] bool held() const { return state_ == State::held; }
+  [[nodiscard]] bool deferred() const { return state_ == State::deferred; }
   [[nodiscard]] bool sent() const { return state_ == State::sent; }
   // What ReadyForQuery says to a client that has no server.
-  [[nodiscard]] char status() const { return held() ? 'T' : 'I'; }
+  [[nodiscard]] char status() const { return deferred() ? 'T' : 'I'; }
 
  private:
-  enum class State : std::uint8_t { none, held, sent };
+  enum class State : std::uint8_t { none, deferred, sent };
 
   std::string text_;
   std::uint32_t cookie_ = 0;
