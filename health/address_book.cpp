@@ -31,13 +31,13 @@ bool AddressBook::contains(const std::string& address) const {
 }
 
 void AddressBook::refresh_if_old(TimePoint now) {
-  if (!looked_ || now - last_lookup_ > lookup_age) refresh(now);
+  if (!asked_ || now - last_lookup_ > lookup_age) refresh(now);
 }
 
 void AddressBook::refresh(TimePoint now) {
-  if (literal_ || looking_ || (looked_ && now - last_lookup_ < lookup_spacing)) return;
-  looking_ = true;
-  looked_ = true;
+  if (literal_ || resolving_ || (asked_ && now - last_lookup_ < lookup_spacing)) return;
+  resolving_ = true;
+  asked_ = true;
   last_lookup_ = now;
   resolver_.async_resolve(host_, "",
                           [weak = weak_from_this()](const boost::system::error_code& error,
@@ -53,7 +53,7 @@ void AddressBook::failed(TimePoint now) {
 
 void AddressBook::took(const boost::system::error_code& error,
                        const boost::asio::ip::tcp::resolver::results_type& results) {
-  looking_ = false;
+  resolving_ = false;
   error_ = error ? error.message() : "";
   std::vector<std::string> found;
   for (const auto& entry : results) {

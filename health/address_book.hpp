@@ -1,7 +1,7 @@
 // The addresses of one member. A numeric host or a socket's directory stands for itself; a name is looked up without
 // blocking, again every half minute and whenever connecting fails. The last good answer is kept while DNS fails.
-// Thread: control. Lifetime: held by shared_ptr, because a lookup that hangs in the system's resolver outlives its
-// asker.
+// Thread: control. Lifetime: held by shared_ptr, because a lookup that hangs in the system's resolver outlives the
+// probe that asked for it.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -24,8 +24,8 @@ class AddressBook : public std::enable_shared_from_this<AddressBook> {
   // The address to use; empty: none known yet.
   [[nodiscard]] const std::string& current() const;
   [[nodiscard]] bool contains(const std::string& address) const;
-  [[nodiscard]] bool looking() const { return looking_; }
-  [[nodiscard]] const std::string& error() const { return error_; }  // of the last lookup; empty: fine
+  [[nodiscard]] bool resolving() const { return resolving_; }
+  [[nodiscard]] const std::string& error() const { return error_; }  // of the last lookup; empty: it succeeded
 
   void refresh_if_old(TimePoint now);
   // Looks up unless that was done within the last second.
@@ -43,8 +43,8 @@ class AddressBook : public std::enable_shared_from_this<AddressBook> {
   std::size_t index_ = 0;
   std::string error_;
   bool literal_ = false;
-  bool looking_ = false;
-  bool looked_ = false;
+  bool resolving_ = false;
+  bool asked_ = false;  // a lookup has begun at least once
   TimePoint last_lookup_{};
 };
 

@@ -35,7 +35,7 @@ const char* name_of(Role role) {
 }
 
 Cluster::Cluster(const std::vector<std::string>& names, std::uint64_t system_identifier)
-    : system_identifier_(system_identifier), why_("no member has been looked at yet") {
+    : system_identifier_(system_identifier), why_("no member has been probed yet") {
   for (const std::string& name : names) added(name);
 }
 
@@ -88,7 +88,7 @@ void Cluster::removed(MemberIndex member, TimePoint now) {
   facts.in_configuration = false;
   facts.dual = false;
   facts.judged = true;
-  // Who takes a primary out of the configuration says that another one may stand on the same timeline.
+  // An operator who removes a primary from the configuration allows another one on the same timeline.
   if (accepted_ == member) accepted_.reset();
   decide(now);
 }
@@ -103,7 +103,7 @@ void Cluster::forget(MemberIndex member, TimePoint now) {
   ++facts.view.generation;
   facts.started = 0;
   facts.highest_timeline = 0;
-  lost(member, "not looked at yet", now);
+  lost(member, "not probed yet", now);
 }
 
 bool Cluster::dual() const {
@@ -179,8 +179,8 @@ void Cluster::judge_others() {
       set_role(facts, Role::none, facts.lost_reason);
     } else if (system_identifier_ == 0) {
       set_role(facts, Role::none,
-               settled() ? "members belong to different clusters: set system_identifier"
-                         : "waiting until every member has been looked at");
+               settled() ? "the members disagree on the system identifier: set system_identifier"
+                         : "waiting until every member has been probed");
     } else if (!ours(facts)) {
       facts.dual = false;
       set_role(facts, Role::quarantined,
@@ -196,7 +196,7 @@ void Cluster::judge_standby(Facts& facts, TimePoint now) {
   const std::optional<Receiver>& receiver = facts.last->receiver;
   std::string stuck;
   if (receiver && receiver->visible && receiver->status == "waiting") {
-    stuck = "its WAL receiver waits: it may have left the timeline, see the server's log";
+    stuck = "its WAL receiver is waiting: the server may have left the timeline, see its log";
   } else if (facts.highest_timeline != 0 && facts.highest_timeline < timeline_ && (!receiver || receiver->visible)) {
     stuck = timeline_text(facts.highest_timeline) + " is behind the cluster's " + std::to_string(timeline_);
   }
@@ -244,7 +244,7 @@ void Cluster::judge_claimants() {
   }
   if (highest < floor_) {
     why_ = floor_ > timeline_ ? floor_witness_ + " was seen on " + timeline_text(floor_) +
-                                    ": its primary does not answer, and the one that answers is stale"
+                                    ": its primary does not answer, and the primary that answers is stale"
                               : "only members on a timeline behind the cluster's claim to be primary";
     return;
   }
@@ -268,8 +268,8 @@ void Cluster::declare_dual(const std::vector<MemberIndex>& contenders, std::uint
     members_[member].dual = true;
     names += (names.empty() ? "" : ", ") + members_[member].name;
   }
-  why_ = "more than one primary on " + timeline_text(timeline) + " (" + names +
-         "): make all but one replicas, or take them out of the configuration";
+  why_ = "split brain: more than one primary on " + timeline_text(timeline) + " (" + names +
+         "); make all but one of them replicas, or remove them from the configuration";
   for (const MemberIndex member : contenders) {
     if (claims(members_[member])) set_role(members_[member], Role::fenced, why_);
   }
@@ -279,7 +279,7 @@ void Cluster::judge_winner(MemberIndex winner) {
   Facts& facts = members_[winner];
   facts.dual = false;
   if (!facts.usable || facts.agreeing < 2 || (epoch_ == 0 && !settled())) {
-    set_role(facts, Role::candidate, "claims to be primary: not confirmed yet");
+    set_role(facts, Role::candidate, "claims to be primary, not confirmed yet");
     why_ = facts.name + " " + facts.view.reason;
     if (facts.agreeing < 2) confirmations_.push_back(winner);
     return;
@@ -313,8 +313,11 @@ void Cluster::accept(MemberIndex member) {
 
 std::string Cluster::why_nobody_claims() const {
   if (!accepted_) {
-    if (!settled()) return "waiting until every member has been looked at";
-    if (system_identifier_ == 0) return "no member tells a system identifier that most agree on";
+    if (!settled()) return "waiting until every member has been probed";
+    if (system_identifier_ == 0) {
+      const bool answered = std::ranges::any_of(members_, [](const Facts& facts) { return facts.last.has_value(); });
+      return answered ? "the members disagree on the system identifier: set system_identifier" : "no member answers";
+    }
     return "no member is a primary";
   }
   const Facts& accepted = members_[*accepted_];

@@ -3,13 +3,13 @@
 //
 // The rules, in order:
 //  1. A member of another system identifier is quarantined and takes part in nothing. The identifier is configured, or
-//     learnt when every member has been heard of or given up once: the one most members have; a tie accepts nobody.
+//     learnt when every member has answered or been given up once: the one that most members have; a tie accepts none.
 //  2. A claimant says that it is not in recovery. Claims below the floor are fenced as stale. The floor is the highest
 //     timeline that was accepted, claimed, or followed by a standby; it never falls while this process lives.
 //  3. Of several claimants the highest timeline wins, the others are fenced.
 //  4. A claimant on the accepted timeline must be the accepted member, unless that one is now seen in recovery (a clean
 //     hand-over without promotion) or has left the configuration. Anything else is a double primary.
-//  5. Two claimants on one timeline: DUAL. Nobody gets writes, not even the accepted one, until all but one of them are
+//  5. Two claimants on one timeline: DUAL. No member gets writes, not even the accepted one, until all but one of them are
 //     seen in recovery, in another cluster, or are taken out of the configuration. Going silent resolves nothing.
 //  6. A claimant is accepted after two agreeing observations in a row; the second is asked for at once.
 //  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
@@ -28,7 +28,7 @@
 
 namespace holdfast::health {
 
-// What the cluster thinks of one member's role. `none` while nothing current is known.
+// The role that the cluster gives to a member. `none` while nothing current is known.
 enum class Role : std::uint8_t { none, primary, replica, candidate, fenced, quarantined };
 [[nodiscard]] const char* name_of(Role role);
 
@@ -81,7 +81,7 @@ class Cluster {
     std::string name;
     std::optional<Observation> last;  // current; none: nothing known
     std::int64_t started = 0;         // of the postmaster that was seen last, also while it is lost
-    bool judged = false;              // heard of or given up once
+    bool judged = false;              // has answered, or been given up, once
     bool usable = false;
     bool in_configuration = true;
     bool dual = false;                   // latched by rule 5

@@ -1,6 +1,6 @@
 // How fresh each member's data is known to be: a moment per member, of this process's steady clock, such that
 // everything that finished anywhere in this process before that moment is visible on the member. Thread: written by the
-// control thread, read by workers; relaxed atomics, because a mark seen late is only a mark that is older than it could
+// control thread, read by workers; relaxed atomics, because a mark that is seen late is merely older than it could
 // be. Lifetime: shared with every topology snapshot of the cluster.
 #pragma once
 
@@ -26,7 +26,7 @@ class FreshnessMarks {
   void set(std::size_t member, TimePoint moment) {
     marks_[member].store(moment.time_since_epoch().count(), std::memory_order_release);
   }
-  // The member may have started anew: it replays from further back, and nothing is known of it.
+  // The member may have restarted: it may replay from an earlier position, so its mark is void.
   void forget(std::size_t member) {
     lives_[member].fetch_add(1, std::memory_order_acq_rel);
     marks_[member].store(0, std::memory_order_release);
@@ -34,7 +34,7 @@ class FreshnessMarks {
   void reset() {
     for (std::size_t member = 0; member < marks_.size(); ++member) forget(member);
   }
-  // What the smaller `other` says of its members.
+  // Takes over the marks of `other`, which has fewer members.
   void take(const FreshnessMarks& other) {
     for (std::size_t member = 0; member < other.size(); ++member) {
       set(member, other.fresh_until(member));
@@ -45,7 +45,7 @@ class FreshnessMarks {
   [[nodiscard]] std::uint32_t life(std::size_t member) const { return lives_[member].load(std::memory_order_acquire); }
   [[nodiscard]] std::size_t size() const { return marks_.size(); }
 
-  // Asked by readers that found no replica fresh enough; the monitor samples faster while it moves.
+  // Called by readers that found no replica fresh enough; the monitor samples faster while the count grows.
   void want() const { wanted_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t wanted() const { return wanted_.load(std::memory_order_relaxed); }
 

@@ -12,7 +12,7 @@ using std::chrono::seconds;
 constexpr seconds damping_window{60};
 constexpr std::size_t damping_after = 3;  // falls within the window
 constexpr seconds damping_limit{30};
-// Workers report one broken link each; one look answers all of them.
+// Each broken link is reported by its worker; one probe answers all of them.
 constexpr milliseconds evidence_spacing{10};
 constexpr seconds question_lasts{1};
 
@@ -20,10 +20,10 @@ constexpr seconds question_lasts{1};
 // and a silent host known in a tenth of a second. While there is no primary they come faster still: 40 of them a second
 // are 0.07 % of one core of the replica, and adoption waits 12 ms on average.
 constexpr milliseconds pace_without_primary{25};
-// While readers wait for marks: return_wait is 10 ms by default, and a mark takes one sample and one look at the
+// While readers wait for marks: return_wait is 10 ms by default, and a mark takes one sample and one probe of the
 // replica.
 constexpr milliseconds pace_of_freshness{5};
-// After this long a member that is gone is looked for less eagerly.
+// After this long a member that is down is probed less often.
 constexpr seconds patience{10};
 
 }  // namespace
@@ -55,21 +55,21 @@ MemberAction Member::become(Reachability state, TimePoint now) {
   return {.changed = true};
 }
 
-MemberAction Member::fail(const Verdict& verdict, TimePoint now) {
+MemberAction Member::fail(const ProbeResult& result, TimePoint now) {
   ++failures_;
   successes_ = 0;
-  reason_ = verdict.detail;
-  // A member that nothing is known of has nothing to lose; saying so quickly lets the cluster make up its mind.
+  reason_ = result.detail;
+  // An unknown member has no state to lose; calling it down at once lets the cluster decide.
   if (state_ == Reachability::unknown || failures_ >= settings_.fall) return become(Reachability::down, now);
   if (state_ == Reachability::down || state_ == Reachability::starting) return {};
   MemberAction action = become(Reachability::suspect, now);
   // A time-out has already taken its time; other failures come back at once and are repeated at the fast pace.
-  action.probe_now = verdict.grade == Grade::query_timeout || verdict.grade == Grade::connect_timeout;
+  action.probe_now = result.grade == Grade::query_timeout || result.grade == Grade::connect_timeout;
   return action;
 }
 
-MemberAction Member::probed(const Verdict& verdict, TimePoint now) {
-  switch (verdict.grade) {
+MemberAction Member::probed(const ProbeResult& result, TimePoint now) {
+  switch (result.grade) {
     case Grade::ok: {
       failures_ = 0;
       ++successes_;
@@ -82,34 +82,34 @@ MemberAction Member::probed(const Verdict& verdict, TimePoint now) {
     case Grade::too_many:
     case Grade::query_failed:
     case Grade::own_shortage: {
-      // Alive, or nothing learnt: no reason to take it out of use, and none to bring it back.
+      // The member is alive, or nothing was learnt: no reason to take it down, and none to bring it back.
       failures_ = 0;
-      reason_ = verdict.detail;
+      reason_ = result.detail;
       return state_ == Reachability::suspect ? become(Reachability::up, now) : MemberAction{};
     }
     case Grade::starting: {
       failures_ = 0;
       successes_ = 0;
-      reason_ = verdict.detail;
+      reason_ = result.detail;
       return become(Reachability::starting, now);
     }
     case Grade::refused: {
       ++failures_;
       successes_ = 0;
-      reason_ = verdict.detail;
+      reason_ = result.detail;
       return become(Reachability::down, now);
     }
     case Grade::dns:
     case Grade::unreachable:
     case Grade::connect_timeout:
     case Grade::connection_lost:
-    case Grade::query_timeout: return fail(verdict, now);
+    case Grade::query_timeout: return fail(result, now);
   }
   return {};
 }
 
 MemberAction Member::evidence(Evidence evidence, TimePoint now) {
-  // An open connection says nothing about whether somebody listens: backends outlive a killed postmaster. A silent
+  // An open connection does not show that the postmaster still listens: backends outlive it. A silent
   // connect is no reason for a new one: with only the postmaster hung, existing sessions still work and shall be used.
   const bool fresh = evidence == Evidence::connect_refused &&
                      (!last_fresh_ || now - *last_fresh_ >= std::chrono::milliseconds(settings_.fast_interval));

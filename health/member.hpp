@@ -1,4 +1,4 @@
-// Is one member alive? A machine without sockets or clock: graded verdicts and evidence go in, a state comes out.
+// Is one member alive? A machine without sockets or clock: probe results and evidence go in, a state comes out.
 //
 //            ok                    fall failures
 //   unknown ────▶ up ──▶ suspect ────────────────▶ down ──▶ up after `rise` good probes in a row
@@ -6,7 +6,7 @@
 //                 └──────┘   └──57P03──▶ starting ──┘
 //
 // It judges reachability only. What the member is (primary, replica, fenced…) is Cluster's to say; load never counts:
-// 53300, slow or failing queries and a monitor that is not let in leave the state as it is.
+// 53300, slow or failing queries and a monitor whose login is refused leave the state as it is.
 // Thread: control. Call order: any.
 #pragma once
 
@@ -29,14 +29,14 @@ enum class Reachability : std::uint8_t { unknown, up, suspect, starting, down };
 struct MemberAction {
   bool probe_now = false;  // instead of at the next tick
   bool fresh = false;      // that probe opens a new connection: the old one proves nothing
-  bool changed = false;    // the state is another one than before
+  bool changed = false;    // the state is a new one
 };
 
 class Member {
  public:
   explicit Member(const config::Monitor& settings) : settings_(settings) {}
 
-  [[nodiscard]] MemberAction probed(const Verdict& verdict, TimePoint now);
+  [[nodiscard]] MemberAction probed(const ProbeResult& result, TimePoint now);
   [[nodiscard]] MemberAction evidence(Evidence evidence, TimePoint now);
   // Another address or another server behind the name: all that is known is void.
   void forget();
@@ -56,7 +56,7 @@ class Member {
 
  private:
   MemberAction become(Reachability state, TimePoint now);
-  MemberAction fail(const Verdict& verdict, TimePoint now);
+  MemberAction fail(const ProbeResult& result, TimePoint now);
 
   config::Monitor settings_;
   Reachability state_ = Reachability::unknown;
@@ -71,13 +71,13 @@ class Member {
   std::deque<TimePoint> falls_;  // the last few
 };
 
-// How soon to look again. Full probes cost a server about 108 µs, light ones 18–25 µs (measured, PostgreSQL 15).
+// How soon to probe again. Full probes cost a server about 108 µs, light ones 18–25 µs (measured, PostgreSQL 15).
 struct PaceInput {
   Reachability state = Reachability::unknown;
   std::chrono::milliseconds in_state{0};
   bool cluster_has_primary = true;
   bool questioned = false;        // traffic reported trouble a moment ago
-  bool freshness_wanted = false;  // somebody waits for marks of this cluster
+  bool freshness_wanted = false;  // readers wait for marks of this cluster
   bool takes_part = false;        // the primary, or a replica that serves reads
 };
 struct Pace {

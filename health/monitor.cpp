@@ -24,8 +24,8 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds positions_spacing{250};  // between snapshots in which only positions moved
-constexpr milliseconds freshness_look{25};      // how often the marks' counter of waiting readers is looked at
-constexpr milliseconds no_freshness_look{250};  // … while no member serves reads
+constexpr milliseconds freshness_poll{25};      // how often the marks' counter of waiting readers is read
+constexpr milliseconds no_freshness_poll{250};  // … while no member serves reads
 constexpr milliseconds freshness_lasts{1000};   // fast sampling goes on this long after the last reader asked
 
 std::vector<std::string> names_of(const config::Cluster& cluster) {
@@ -73,7 +73,7 @@ class Monitor::Impl {
     Slot& slot = slots_[index];
     const MemberAction action = slot.member.evidence(evidence, Clock::now());
     slot.fresh = slot.fresh || action.fresh;
-    if (action.probe_now) look(slot);
+    if (action.probe_now) probe_now(slot);
   }
 
   void freshness_wanted() {
@@ -120,7 +120,7 @@ class Monitor::Impl {
     bool urgent = true;        // full probe now
     bool fresh = false;        // on a new connection
     bool chase = false;        // light probe now: a sample waits to be reached
-    bool void_answer = false;  // the probe under way asks a server that is not meant any more
+    bool void_answer = false;  // the probe under way asks a server that this member no longer is
   };
 
   void add_slot(const config::Member& member) {
@@ -153,7 +153,7 @@ class Monitor::Impl {
     });
   }
 
-  // Nothing is expected to throw but for lack of memory; then it must be known.
+  // Only a lack of memory is expected to throw; the log must say so.
   void report_failure(const std::string& member, const std::exception_ptr& error) {
     std::string reason = "unknown exception";
     try {
@@ -186,13 +186,13 @@ class Monitor::Impl {
       slot.urgent = false;
       slot.chase = false;
       const bool fresh = std::exchange(slot.fresh, false);
-      const Verdict verdict = co_await slot.probe.probe(*kind, fresh);
+      const ProbeResult result = co_await slot.probe.probe(*kind, fresh);
       if (stopping_ || !slot.present) break;
       if (std::exchange(slot.void_answer, false)) {
         slot.urgent = true;
         continue;
       }
-      judge(index, verdict);
+      judge(index, result);
     }
   }
 
@@ -223,7 +223,7 @@ class Monitor::Impl {
     return wanted.light.count() == 0 ? full : std::min(full, slot.last_probe + wanted.light);
   }
 
-  void look(Slot& slot) {
+  void probe_now(Slot& slot) {
     slot.urgent = true;
     slot.probe.poke();
   }
@@ -231,10 +231,10 @@ class Monitor::Impl {
     for (Slot& slot : slots_) slot.probe.poke();
   }
 
-  void judge(MemberIndex index, const Verdict& verdict);
-  void count(Slot& slot, const Verdict& verdict);
-  void report_limits(Slot& slot, const Verdict& verdict);
-  void sample(MemberIndex index, const Verdict& verdict);
+  void judge(MemberIndex index, const ProbeResult& result);
+  void count(Slot& slot, const ProbeResult& result);
+  void report_limits(Slot& slot, const ProbeResult& result);
+  void sample(MemberIndex index, const ProbeResult& result);
   [[nodiscard]] MemberStatus status(MemberIndex index, TimePoint now);
   void refresh();
   asio::awaitable<void> watch_freshness();
@@ -256,79 +256,79 @@ class Monitor::Impl {
   bool stopping_ = false;
 };
 
-void Monitor::Impl::judge(MemberIndex index, const Verdict& verdict) {
+void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   Slot& slot = slots_[index];
   const TimePoint now = Clock::now();
   slot.last_probe = now;
-  if (verdict.observation || verdict.grade != Grade::ok) slot.last_full = now;
-  count(slot, verdict);
-  report_limits(slot, verdict);
-  // It may have restarted: see Sampler::forget. Rather one read too many on the primary than one that goes back in
-  // time.
-  if (verdict.reconnected || verdict.grade != Grade::ok) sampler_.forget(index);
+  if (result.observation || result.grade != Grade::ok) slot.last_full = now;
+  count(slot, result);
+  report_limits(slot, result);
+  // The member may have restarted (Sampler::forget): a read too many on the primary is better than one that goes back
+  // in time.
+  if (result.reconnected || result.grade != Grade::ok) sampler_.forget(index);
 
-  const MemberAction action = slot.member.probed(verdict, now);
+  const MemberAction action = slot.member.probed(result, now);
   slot.urgent = slot.urgent || action.probe_now;
-  if (verdict.observation) {
-    slot.constants = verdict.observation;
-    cluster_.observed(index, *verdict.observation, slot.member.usable(), now);
-  } else if (verdict.position) {
-    if (slot.constants && slot.constants->in_recovery != verdict.position->in_recovery) slot.urgent = true;
+  if (result.observation) {
+    slot.constants = result.observation;
+    cluster_.observed(index, *result.observation, slot.member.usable(), now);
+  } else if (result.position) {
+    if (slot.constants && slot.constants->in_recovery != result.position->in_recovery) slot.urgent = true;
   } else if (!slot.member.usable()) {
     cluster_.lost(index, slot.member.reason(), now);
   }
-  for (const MemberIndex candidate : cluster_.take_confirmations()) look(slots_[candidate]);
+  for (const MemberIndex candidate : cluster_.take_confirmations()) probe_now(slots_[candidate]);
   if (cluster_.epoch() != marks_epoch_) {
     sampler_.reset();
     marks_epoch_ = cluster_.epoch();
   }
-  if (verdict.position) sample(index, verdict);
+  if (result.position) sample(index, result);
   refresh();
 }
 
-void Monitor::Impl::count(Slot& slot, const Verdict& verdict) {
+void Monitor::Impl::count(Slot& slot, const ProbeResult& result) {
   MemberStatistics& statistics = slot.statistics;
-  ++(verdict.position && !verdict.observation ? statistics.light_probes : statistics.probes);
-  ++statistics.verdicts[static_cast<std::size_t>(verdict.grade)];
-  if (verdict.grade != Grade::ok) return;
-  statistics.last_duration = verdict.received - verdict.sent;
+  ++(result.position && !result.observation ? statistics.light_probes : statistics.probes);
+  ++statistics.results[static_cast<std::size_t>(result.grade)];
+  if (result.grade != Grade::ok) return;
+  statistics.last_duration = result.received - result.sent;
   statistics.total_duration += statistics.last_duration;
 }
 
 // Once per change: things that are no state of the member but that somebody has to know.
-void Monitor::Impl::report_limits(Slot& slot, const Verdict& verdict) {
+void Monitor::Impl::report_limits(Slot& slot, const ProbeResult& result) {
   const auto tell = [&](const char* name, const std::string& reason) {
     report_({.time = std::chrono::system_clock::now(),
              .name = name,
              .cluster = settings_.name,
              .member = slot.settings.name,
              .reason = reason,
-             .fields = {{"grade", name_of(verdict.grade)}}});
+             .fields = {{"grade", name_of(result.grade)}}});
   };
   if (slot.dns_error != slot.probe.dns_error()) {
     slot.dns_error = slot.probe.dns_error();
     if (!slot.dns_error.empty()) tell("dns_failed", slot.dns_error);
   }
-  const bool limited = verdict.grade == Grade::tls || verdict.grade == Grade::auth ||
-                       verdict.grade == Grade::too_many || verdict.grade == Grade::query_failed ||
-                       verdict.grade == Grade::own_shortage;
-  if (limited && slot.limited != verdict.grade) tell("monitor_not_let_in", verdict.detail);
-  slot.limited = limited ? verdict.grade : Grade::ok;
+  const bool limited = result.grade == Grade::tls || result.grade == Grade::auth ||
+                       result.grade == Grade::too_many || result.grade == Grade::query_failed ||
+                       result.grade == Grade::own_shortage;
+  if (limited && slot.limited != result.grade) tell("monitor_not_let_in", result.detail);
+  slot.limited = limited ? result.grade : Grade::ok;
 }
 
-// Positions of members on the accepted timeline only: a standby that left it may be further by number and lack the WAL.
-void Monitor::Impl::sample(MemberIndex index, const Verdict& verdict) {
+// Samples only members on the accepted timeline: a standby that left it may have a higher position and lack the WAL.
+void Monitor::Impl::sample(MemberIndex index, const ProbeResult& result) {
   const Slot& slot = slots_[index];
-  if (!verdict.position->lsn || !slot.constants || slot.constants->in_recovery != verdict.position->in_recovery) return;
-  std::uint64_t lsn = *verdict.position->lsn;
-  if (!verdict.position->in_recovery) {
+  if (!result.position->lsn || !slot.constants || slot.constants->in_recovery != result.position->in_recovery) return;
+  std::uint64_t lsn = *result.position->lsn;
+  if (!result.position->in_recovery) {
     lsn = normalise_insert_position(lsn, slot.constants->block_size, slot.constants->segment_size);
   }
   cluster_.positioned(index, lsn);
   const Cluster::View& view = cluster_.view(index);
   if (view.role == Role::replica && view.timeline == cluster_.timeline()) sampler_.replica_at(index, lsn);
   if (cluster_.primary() != index) return;
-  sampler_.primary_at(lsn, verdict.sent);
+  sampler_.primary_at(lsn, result.sent);
   if (Clock::now() >= wanted_until_) return;
   for (MemberIndex other = 0; other < slots_.size(); ++other) {
     if (!published_->members[other].accepts_reads || !sampler_.pending(other)) continue;
@@ -380,10 +380,10 @@ asio::awaitable<void> Monitor::Impl::watch_freshness() {
     const std::uint64_t wanted = sampler_.marks()->wanted();
     if (wanted != seen) freshness_wanted();
     seen = wanted;
-    // Without a replica to wait for, forty wakes a second are for nothing.
+    // Without a replica to wait for, forty wake-ups a second would be wasted.
     const bool replicas =
         std::ranges::any_of(published_->members, [](const auto& member) { return member.accepts_reads; });
-    freshness_timer_.expires_after(replicas ? freshness_look : no_freshness_look);
+    freshness_timer_.expires_after(replicas ? freshness_poll : no_freshness_poll);
     co_await freshness_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
 }

@@ -30,7 +30,7 @@ struct MemberStatistics {
   std::uint64_t transitions = 0;              // of reachability
   std::chrono::nanoseconds last_duration{0};  // of the last probe that was ok
   std::chrono::nanoseconds total_duration{0};
-  std::array<std::uint64_t, grade_count> verdicts{};  // by Grade
+  std::array<std::uint64_t, grade_count> results{};  // by Grade
 };
 
 class Monitor {
@@ -44,14 +44,14 @@ class Monitor {
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
 
-  // Publishes a first snapshot (all members unknown, no primary) before it returns, then begins to look.
+  // Publishes a first snapshot (all members unknown, no primary) before it returns, then begins to probe.
   void start();
   // Ends when every coroutine has ended. A DNS lookup that hangs in the system's resolver is not waited for.
   [[nodiscard]] boost::asio::awaitable<void> stop();
 
-  // What traffic saw; answers by probing at once where that can tell more.
+  // What traffic saw of a member; the monitor probes it at once where that can tell more.
   void evidence(MemberIndex member, Evidence evidence);
-  // A reader is waiting for a mark: sample fast from now on. Optional: the marks' own counter is looked at every 25 ms.
+  // A reader is waiting for a mark: sample fast from now on. Optional: the marks' own counter is read every 25 ms.
   void freshness_wanted();
   // A reload. Members are matched by name; one that is gone keeps its index, is `down` and accepts nothing; one that
   // comes back gets its old index. Others are not touched. A changed host or port starts that member over; a changed

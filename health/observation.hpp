@@ -1,4 +1,4 @@
-// What one look at a member gave: a graded verdict, and what the member said of itself when it answered.
+// What one probe of a member gave: a grade, and what the member said of itself when it answered.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,7 @@ enum class Grade : std::uint8_t {
   unreachable,      // any other failure of the connect itself: ENETUNREACH, EHOSTUNREACH, ECONNRESET…
   connect_timeout,  // no connection, or no login, in time
   tls,              // TLS could not be agreed on
-  auth,             // 28xxx, 3D000, 42501 at login: alive, but the monitor is not let in
+  auth,             // 28xxx, 3D000, 42501 at login: alive, but it refuses the monitor's role
   starting,         // 57P03: starting, recovering, shutting down, or a standby without hot_standby
   too_many,         // 53300: alive, all slots in use
   connection_lost,  // the connection broke while it was in use
@@ -58,13 +58,13 @@ struct Observation {
   int server_version = 0;           // 150004
 };
 
-// A light probe's answer: role and position only.
+// What a light probe reads: role and position only.
 struct Position {
   bool in_recovery = false;
   std::optional<std::uint64_t> lsn;
 };
 
-struct Verdict {
+struct ProbeResult {
   Grade grade = Grade::ok;
   std::string detail;                      // for people; empty when ok
   std::optional<Observation> observation;  // of a full probe that is ok

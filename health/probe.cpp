@@ -66,7 +66,7 @@ Row row_of(const PGresult* result) {
   return row;
 }
 
-Verdict failed(Grade grade, std::string detail) {
+ProbeResult failed(Grade grade, std::string detail) {
   return {.grade = grade, .detail = std::move(detail)};
 }
 
@@ -88,16 +88,16 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     });
   }
 
-  asio::awaitable<Verdict> probe(ProbeKind kind, bool fresh) {
+  asio::awaitable<ProbeResult> probe(ProbeKind kind, bool fresh) {
     if (fresh || stale_) close();
     addresses_->refresh_if_old(Clock::now());
     if (connection_) {
-      Verdict verdict = co_await query(kind);
-      if (verdict.grade != Grade::connection_lost || interrupted_) co_return verdict;
+      ProbeResult result = co_await query(kind);
+      if (result.grade != Grade::connection_lost || interrupted_) co_return result;
     }
-    Verdict verdict = co_await connect_and_look();
-    verdict.reconnected = true;
-    co_return verdict;
+    ProbeResult result = co_await connect_and_probe();
+    result.reconnected = true;
+    co_return result;
   }
 
   asio::awaitable<Wake> idle(TimePoint until) {
@@ -148,7 +148,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     poke();
   }
 
-  // Where it answered last; before that, where it will be looked for.
+  // Where it answered last; before that, the address to try.
   [[nodiscard]] const std::string& address() const {
     return answered_at_.empty() ? addresses_->current() : answered_at_;
   }
@@ -173,7 +173,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     const std::uint64_t turn = ++turn_;
     ready_ = false;
     descriptor_.async_wait(what, [self = shared_from_this(), turn](boost::system::error_code) {
-      if (turn != self->turn_) return;  // of a wait that is over
+      if (turn != self->turn_) return;  // that wait is over
       self->ready_ = true;
       self->timer_.cancel();
     });
@@ -189,10 +189,10 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
   // the timer may be served first; what has arrived by then is not late.
   bool is_ready_now(stream_descriptor::wait_type what) {
     if (interrupted_) return false;
-    pollfd look{.fd = PQsocket(connection_.get()),
-                .events = static_cast<short>(what == stream_descriptor::wait_read ? POLLIN : POLLOUT),
-                .revents = 0};
-    return ::poll(&look, 1, 0) == 1;
+    pollfd now{.fd = PQsocket(connection_.get()),
+               .events = static_cast<short>(what == stream_descriptor::wait_read ? POLLIN : POLLOUT),
+               .revents = 0};
+    return ::poll(&now, 1, 0) == 1;
   }
 
   // Reads what came on the idle connection. False: its end, or the announcement of it.
@@ -214,38 +214,38 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
   }
 
   void addresses_changed() {
-    if (connection_ && !addresses_->contains(connected_to_)) stale_ = true;  // another server answers to the name now
+    if (connection_ && !addresses_->contains(connected_to_)) stale_ = true;  // the name leads to another server now
     poke();
   }
 
-  asio::awaitable<Verdict> connect_and_look() {
+  asio::awaitable<ProbeResult> connect_and_probe() {
     const TimePoint deadline = Clock::now() + cluster_.monitor.connect_timeout;
-    while (addresses_->current().empty() && addresses_->looking() && !interrupted_ && Clock::now() < deadline) {
+    while (addresses_->current().empty() && addresses_->resolving() && !interrupted_ && Clock::now() < deadline) {
       co_await sleep(deadline, Until::poked);
-      poked_ = false;  // by the answer, or by somebody who wants what is being done
+      poked_ = false;  // by the lookup's end, or by a caller that wants the probe that is under way
     }
     if (addresses_->current().empty()) {
       addresses_->refresh(Clock::now());
       co_return failed(Grade::dns, "no address for " + member_.host + ": " +
                                        (addresses_->error().empty() ? "no answer in time" : addresses_->error()));
     }
-    Verdict verdict = co_await connect(deadline, Session::ordinary);
-    // Walsenders have slots of their own. Needs the REPLICATION attribute; without it the first verdict stands.
-    if (verdict.grade == Grade::too_many) {
-      const Verdict second = co_await connect(Clock::now() + cluster_.monitor.connect_timeout, Session::walsender);
-      if (second.grade == Grade::ok) verdict = second;
+    ProbeResult result = co_await connect(deadline, Session::ordinary);
+    // Walsenders have slots of their own. Needs the REPLICATION attribute; without it the first result stands.
+    if (result.grade == Grade::too_many) {
+      const ProbeResult second = co_await connect(Clock::now() + cluster_.monitor.connect_timeout, Session::walsender);
+      if (second.grade == Grade::ok) result = second;
     }
-    if (verdict.grade != Grade::ok) {
+    if (result.grade != Grade::ok) {
       close();
-      if (verdict.grade != Grade::starting && verdict.grade != Grade::too_many) addresses_->failed(Clock::now());
-      co_return verdict;
+      if (result.grade != Grade::starting && result.grade != Grade::too_many) addresses_->failed(Clock::now());
+      co_return result;
     }
     co_return co_await query(ProbeKind::full);
   }
 
   enum class Session : std::uint8_t { ordinary, walsender };
 
-  asio::awaitable<Verdict> connect(TimePoint deadline, Session session) {
+  asio::awaitable<ProbeResult> connect(TimePoint deadline, Session session) {
     close();
     ++connects_;
     connected_to_ = addresses_->current();
@@ -270,8 +270,8 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
       const Grade grade = grade_connect_error(message);
       co_return failed(grade, one_line(std::move(message)));
     }
-    if (PQsetnonblocking(connection_.get(), 1) != 0) co_return failed(Grade::own_shortage, "libpq stays blocking");
-    co_return Verdict{};
+    if (PQsetnonblocking(connection_.get(), 1) != 0) co_return failed(Grade::own_shortage, "libpq could not make its connection non-blocking");
+    co_return ProbeResult{};
   }
 
   void start(Session session) {
@@ -309,7 +309,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     connection_.reset(PQconnectStartParams(keys.data(), values.data(), 0));
   }
 
-  asio::awaitable<Verdict> query(ProbeKind kind) {
+  asio::awaitable<ProbeResult> query(ProbeKind kind) {
     const TimePoint deadline = Clock::now() + cluster_.monitor.query_timeout;
     const bool first = !constants_;
     const bool full = first || kind == ProbeKind::full;
@@ -337,9 +337,9 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     }
   }
 
-  Verdict judge(const PGresult* answer, bool full, TimePoint sent) {
+  ProbeResult judge(const PGresult* answer, bool full, TimePoint sent) {
     if (PQstatus(connection_.get()) != CONNECTION_OK || answer == nullptr) return lost();
-    Verdict verdict{.sent = sent, .received = Clock::now()};
+    ProbeResult result{.sent = sent, .received = Clock::now()};
     if (PQresultStatus(answer) != PGRES_TUPLES_OK || PQntuples(answer) != 1) {
       const char* state = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
       if (state != nullptr && std::string_view(state).starts_with("57P0")) return lost();
@@ -348,19 +348,19 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     const Row row = row_of(answer);
     if (full) {
       if (!constants_) constants_ = read_constants(row, PQserverVersion(connection_.get()));
-      if (constants_) verdict.observation = read_state(row, *constants_);
-      if (!verdict.observation) return failed(Grade::query_failed, "the monitor's query gave an unreadable row");
-      verdict.position = Position{.in_recovery = verdict.observation->in_recovery, .lsn = verdict.observation->lsn};
+      if (constants_) result.observation = read_state(row, *constants_);
+      if (!result.observation) return failed(Grade::query_failed, "the monitor's query returned a row that can't be read");
+      result.position = Position{.in_recovery = result.observation->in_recovery, .lsn = result.observation->lsn};
     } else {
-      verdict.position = read_position(row);
-      if (!verdict.position) return failed(Grade::query_failed, "the monitor's query gave an unreadable row");
+      result.position = read_position(row);
+      if (!result.position) return failed(Grade::query_failed, "the monitor's query returned a row that can't be read");
     }
     answered_at_ = connected_to_;
     if (stale_) close();  // with the next probe, a new connection
-    return verdict;
+    return result;
   }
 
-  Verdict lost() {
+  ProbeResult lost() {
     std::string detail = "connection lost";
     if (connection_) detail += ": " + one_line(PQerrorMessage(connection_.get()));
     if (!ending_.empty()) detail += " (" + ending_ + ")";
@@ -368,7 +368,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     return failed(Grade::connection_lost, std::move(detail));
   }
 
-  Verdict overdue() {
+  ProbeResult overdue() {
     close();
     return failed(Grade::query_timeout,
                   "no answer within " + std::to_string(cluster_.monitor.query_timeout.count()) + " ms");
@@ -390,7 +390,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
   bool ready_ = false;
   bool poked_ = false;
   bool interrupted_ = false;
-  bool stale_ = false;  // the connection was made with settings or to an address that hold no longer
+  bool stale_ = false;  // the connection was made with settings, or to an address, that are no longer valid
 };
 
 Probe::Probe(asio::io_context& context, const config::Member& member, const config::Cluster& cluster)
@@ -401,7 +401,7 @@ Probe::~Probe() {
   impl_->interrupt();
 }
 
-asio::awaitable<Verdict> Probe::probe(ProbeKind kind, bool fresh) {
+asio::awaitable<ProbeResult> Probe::probe(ProbeKind kind, bool fresh) {
   return impl_->probe(kind, fresh);
 }
 asio::awaitable<Wake> Probe::idle(TimePoint until) {

@@ -1,6 +1,6 @@
 // One member's probe: a persistent libpq connection that is driven without blocking and under our own deadlines.
 //
-//   probe() ─▶ [resolve] ─▶ connect ─▶ full query (constants and state, one row) ─▶ Verdict
+//   probe() ─▶ [resolve] ─▶ connect ─▶ full query (constants and state, one row) ─▶ ProbeResult
 //      ▲                                     │ later: state only, or role and position only
 //      └── idle(): until the moment, poke(), or the server's end of the connection ──┘
 //
@@ -38,10 +38,10 @@ class Probe {
   Probe(const Probe&) = delete;
   Probe& operator=(const Probe&) = delete;
 
-  // One look. Connects when there is no connection, or when `fresh` asks for a new one. A connection that turns out to
+  // One probe. Connects when there is no connection, or when `fresh` asks for a new one. A connection that turns out to
   // be broken is replaced once within the same call, because its end says nothing about the server:
   // pg_terminate_backend looks the same. So `connection_lost` is given only when the new connection broke as well.
-  [[nodiscard]] boost::asio::awaitable<Verdict> probe(ProbeKind kind, bool fresh);
+  [[nodiscard]] boost::asio::awaitable<ProbeResult> probe(ProbeKind kind, bool fresh);
   // Waits; watches the idle connection, whose end is noticed at once.
   [[nodiscard]] boost::asio::awaitable<Wake> idle(TimePoint until);
   // Ends idle() now, or the next one. Doesn't disturb a running probe.
@@ -53,9 +53,9 @@ class Probe {
   // Other settings from now on; the next probe opens a new connection when they matter to it.
   void configure(const config::Member& member, const config::Cluster& cluster);
 
-  [[nodiscard]] const std::string& address() const;  // where it answered last, or will be looked for; may be empty
+  [[nodiscard]] const std::string& address() const;  // where it answered last, or the address to try; may be empty
   [[nodiscard]] std::uint64_t connects() const;
-  [[nodiscard]] const std::string& dns_error() const;  // of the last lookup; empty: fine
+  [[nodiscard]] const std::string& dns_error() const;  // of the last lookup; empty: it succeeded
 
  private:
   class Impl;

@@ -31,9 +31,9 @@ class Sampler {
   void primary_at(std::uint64_t lsn, TimePoint sent);
   void replica_at(std::size_t member, std::uint64_t replayed);
   // The connection to the replica was lost, so it may have restarted: after a crash a standby serves reads again once
-  // it is consistent, which may be before what it had replayed. Nothing is known of it.
+  // it is consistent, which may be before the position it had replayed. Its mark is void.
   void forget(std::size_t member);
-  // A new epoch: nothing is known any more.
+  // A new epoch: every mark is void.
   void reset();
   // After a reload that added members: marks of those that stay are kept.
   void resize(std::size_t members);

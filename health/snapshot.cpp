@@ -6,7 +6,7 @@ namespace holdfast::health {
 
 namespace {
 
-// Of a member that can be reached.
+// The state of a member that can be reached.
 MemberState state_of(Role role, bool suspect) {
   switch (role) {
     case Role::none: return MemberState::unknown;
@@ -50,7 +50,7 @@ MemberStatus status_of(const config::Member& settings, Presence presence, const 
   status.state = state_of(view.role, member.state() == Reachability::suspect);
   status.accepts_reads = view.accepts_reads && member.steady(now);
   if (view.accepts_reads && !status.accepts_reads)
-    status.reason = "went down several times within a minute: reads wait";
+    status.reason = "went down several times within a minute: gets no reads for a while";
   return status;
 }
 

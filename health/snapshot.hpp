@@ -1,5 +1,5 @@
-// How the machines' words become what workers read: one member's line of a Topology, and whether two snapshots differ
-// in something that matters. Pure functions.
+// From the machines' state to what workers read: one member's line of a Topology, and whether two snapshots differ in
+// something that matters. Pure functions.
 #pragma once
 
 #include <string>

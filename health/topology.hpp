@@ -21,9 +21,9 @@ enum class MemberState : std::uint8_t {
   primary,      // the one that writes go to
   replica,      // in recovery, right cluster, right timeline
   starting,     // answers 57P03: will be back
-  suspect,      // something went wrong a moment ago; being looked at. The primary stays Topology::primary meanwhile
+  suspect,      // a probe failed a moment ago; probed again. The primary stays Topology::primary meanwhile
   down,         // does not answer
-  fenced,       // claims to be primary and is not ours: stale timeline, or a second one
+  fenced,       // claims to be primary and gets no traffic: a stale timeline, or a split brain
   quarantined,  // wrong system identifier, unknown ancestry, stuck receiver, or hot standby off
 };
 [[nodiscard]] const char* name_of(MemberState state);
@@ -44,7 +44,7 @@ struct MemberStatus {
   std::uint64_t lsn = 0;        // insert position of a primary, replay position of a replica
   std::uint64_t lag_bytes = 0;  // behind the primary's last known position; meaningful when lag_known
   bool lag_known = false;
-  // Grows whenever connections made before are worth nothing any more (restart, fence, new address): a pool closes
+  // Grows whenever connections made before must not be used any more (restart, fence, new address): a pool closes
   // links whose generation is older.
   std::uint64_t generation = 0;
 };
@@ -63,7 +63,7 @@ struct Topology {
 
 using TopologyPtr = std::shared_ptr<const Topology>;
 
-// What traffic saw of a member; a worker posts it to the monitor, which looks at once instead of at the next tick.
+// What traffic saw of a member; a worker posts it to the monitor, which probes at once instead of at the next tick.
 enum class Evidence : std::uint8_t {
   connect_refused,     // ECONNREFUSED
   connect_timeout,     // no answer in time
@@ -74,7 +74,7 @@ enum class Evidence : std::uint8_t {
   cannot_connect_now,  // 57P03
   read_only,           // 25006 where a primary was expected
   role_changed,        // ParameterStatus in_hot_standby flipped
-  answer_overdue,      // a client waits long for an answer
+  answer_overdue,      // a reply is long overdue
 };
 [[nodiscard]] const char* name_of(Evidence evidence);
 

@@ -56,7 +56,7 @@ class ClusterTest : public ::testing::Test {
   TimePoint now{seconds(1000)};
 };
 
-TEST_F(ClusterTest, accepts_nobody_before_every_member_was_looked_at) {
+TEST_F(ClusterTest, accepts_nobody_before_every_member_was_probed) {
   see(0, primary_on(1));
   see(0, primary_on(1));
   EXPECT_FALSE(cluster.primary());

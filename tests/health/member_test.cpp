@@ -49,7 +49,7 @@ TEST_F(MemberTest, counts_what_may_be_a_lost_packet) {
   }
 }
 
-TEST_F(MemberTest, looks_again_at_once_after_a_time_out) {
+TEST_F(MemberTest, probes_again_at_once_after_a_time_out) {
   bring_up();
   EXPECT_TRUE(probe(Grade::query_timeout).probe_now);
   EXPECT_TRUE(probe(Grade::connect_timeout).probe_now);
@@ -121,7 +121,7 @@ TEST_F(MemberTest, starting_that_falls_silent_goes_down) {
   EXPECT_EQ(member.state(), Reachability::down);
 }
 
-TEST_F(MemberTest, evidence_asks_for_a_look_and_changes_nothing_itself) {
+TEST_F(MemberTest, evidence_asks_for_a_probe_and_changes_nothing_itself) {
   bring_up();
   for (const Evidence evidence :
        {Evidence::connect_refused, Evidence::connect_timeout, Evidence::connect_failed, Evidence::connection_lost,
@@ -143,12 +143,12 @@ TEST_F(MemberTest, only_a_refused_connect_asks_for_a_new_connection) {
 
 TEST_F(MemberTest, a_storm_of_evidence_asks_once) {
   bring_up();
-  int looks = 0;
+  int probes = 0;
   for (int i = 0; i < 1000; ++i) {
     now += std::chrono::microseconds(10);
-    if (member.evidence(Evidence::connection_lost, now).probe_now) ++looks;
+    if (member.evidence(Evidence::connection_lost, now).probe_now) ++probes;
   }
-  EXPECT_EQ(looks, 1);
+  EXPECT_EQ(probes, 1);
   EXPECT_TRUE(member.questioned(now));
   EXPECT_FALSE(member.questioned(now + seconds(2)));
 }
@@ -195,7 +195,7 @@ TEST(Pace, is_slow_when_all_is_well_and_fast_when_not) {
   EXPECT_EQ(pace({.state = Reachability::down}, settings).light, milliseconds(0));
 }
 
-TEST(Pace, looks_closely_while_there_is_no_primary) {
+TEST(Pace, is_fast_while_there_is_no_primary) {
   const config::Monitor settings;
   EXPECT_LE(pace({.state = Reachability::up, .cluster_has_primary = false}, settings).light, milliseconds(25));
   EXPECT_LE(pace({.state = Reachability::down, .cluster_has_primary = false}, settings).light, milliseconds(25));

@@ -325,7 +325,7 @@ TEST(Monitor, exhausted_connections_are_not_a_failure) {
   full.crowd_out(watch);
   watch.run(seconds(1));
   EXPECT_EQ(watch.now->primary, MemberIndex{0});
-  EXPECT_GT(watch.statistics(0).verdicts[static_cast<std::size_t>(Grade::too_many)], 3U);
+  EXPECT_GT(watch.statistics(0).results[static_cast<std::size_t>(Grade::too_many)], 3U);
   EXPECT_TRUE(watch.told("monitor_not_let_in"));
   EXPECT_FALSE(watch.told("primary_lost"));
 }
@@ -335,9 +335,9 @@ TEST(Monitor, walsender_slots_let_the_monitor_into_a_full_server) {
   Watch watch(cluster_of({&full.server}));
   ASSERT_TRUE(watch.until_primary(0));
   full.crowd_out(watch);
-  const auto before = watch.statistics(0).verdicts[static_cast<std::size_t>(Grade::ok)];
+  const auto before = watch.statistics(0).results[static_cast<std::size_t>(Grade::ok)];
   watch.run(seconds(1));
-  EXPECT_GT(watch.statistics(0).verdicts[static_cast<std::size_t>(Grade::ok)], before + 3);
+  EXPECT_GT(watch.statistics(0).results[static_cast<std::size_t>(Grade::ok)], before + 3);
   EXPECT_EQ(watch.now->primary, MemberIndex{0});
   EXPECT_FALSE(watch.told("primary_lost"));
 }
@@ -445,7 +445,7 @@ TEST(Monitor, idle_cluster_stays_fresh_at_every_page_boundary) {
   }
 }
 
-TEST(Monitor, evidence_is_answered_by_a_look) {
+TEST(Monitor, evidence_is_answered_by_a_probe) {
   ReplicationSet set({.replicas = 1});
   config::Cluster cluster = cluster_of(set);
   cluster.monitor.interval = seconds(60);
