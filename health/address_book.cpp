@@ -54,7 +54,7 @@ void AddressBook::failed(TimePoint now) {
 void AddressBook::took(const boost::system::error_code& error,
                        const boost::asio::ip::tcp::resolver::results_type& results) {
   resolving_ = false;
-  error_ = error ? error.message() : "";
+  error_ = error;
   std::vector<std::string> found;
   for (const auto& entry : results) {
     std::string address = entry.endpoint().address().to_string();

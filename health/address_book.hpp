@@ -1,4 +1,4 @@
-// The addresses of one member. A numeric host or a socket's directory stands for itself; a name is looked up without
+// The addresses of one member. A numeric host or a socket's directory is its own address; a name is looked up without
 // blocking, again every half minute and whenever connecting fails. The last good answer is kept while DNS fails.
 // Thread: control. Lifetime: held by shared_ptr, because a lookup that hangs in the system's resolver outlives the
 // probe that asked for it.
@@ -25,7 +25,7 @@ class AddressBook : public std::enable_shared_from_this<AddressBook> {
   [[nodiscard]] const std::string& current() const;
   [[nodiscard]] bool contains(const std::string& address) const;
   [[nodiscard]] bool resolving() const { return resolving_; }
-  [[nodiscard]] const std::string& error() const { return error_; }  // of the last lookup; empty: it succeeded
+  [[nodiscard]] boost::system::error_code error() const { return error_; }  // of the last lookup; none: it succeeded
 
   void refresh_if_old(TimePoint now);
   // Looks up unless that was done within the last second.
@@ -41,7 +41,7 @@ class AddressBook : public std::enable_shared_from_this<AddressBook> {
   std::function<void()> changed_;
   std::vector<std::string> addresses_;
   std::size_t index_ = 0;
-  std::string error_;
+  boost::system::error_code error_;
   bool literal_ = false;
   bool resolving_ = false;
   bool asked_ = false;  // a lookup has begun at least once

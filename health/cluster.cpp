@@ -47,6 +47,8 @@ void Cluster::observed(MemberIndex member, const Observation& observation, bool 
   }
   facts.started = observation.started;
   facts.agreeing = facts.last && agree(*facts.last, observation) ? facts.agreeing + 1 : 1;
+  if (facts.agreeing == 1) facts.claimed_from = now;
+  facts.claimed_to = now;
   facts.last = observation;
   if (observation.in_recovery) {
     facts.highest_timeline = std::max(facts.highest_timeline, observation.timeline);
@@ -108,6 +110,20 @@ void Cluster::forget(MemberIndex member, TimePoint now) {
 
 bool Cluster::dual() const {
   return std::any_of(members_.begin(), members_.end(), [](const Facts& facts) { return facts.dual; });
+}
+
+std::vector<MemberIndex> Cluster::split_brain() const {
+  const auto at_once = [this](const Facts& a, const Facts& b) {
+    return &a != &b && claims(a) && claims(b) && a.claimed_from <= b.claimed_to && b.claimed_from <= a.claimed_to;
+  };
+  std::vector<MemberIndex> result;
+  for (MemberIndex member = 0; member < members_.size(); ++member) {
+    const Facts& facts = members_[member];
+    if (facts.dual || std::ranges::any_of(members_, [&](const Facts& other) { return at_once(facts, other); })) {
+      result.push_back(member);
+    }
+  }
+  return result.size() > 1 ? result : std::vector<MemberIndex>{};
 }
 
 std::vector<MemberIndex> Cluster::take_confirmations() {
@@ -195,7 +211,7 @@ void Cluster::judge_others() {
 void Cluster::judge_standby(Facts& facts, TimePoint now) {
   const std::optional<Receiver>& receiver = facts.last->receiver;
   std::string stuck;
-  if (receiver && receiver->visible && receiver->status == "waiting") {
+  if (receiver && receiver->visible && receiver->status == ReceiverStatus::waiting) {
     stuck = "its WAL receiver is waiting: the server may have left the timeline, see its log";
   } else if (facts.highest_timeline != 0 && facts.highest_timeline < timeline_ && (!receiver || receiver->visible)) {
     stuck = timeline_text(facts.highest_timeline) + " is behind the cluster's " + std::to_string(timeline_);

@@ -6,11 +6,13 @@
 //     learnt when every member has answered or been given up once: the one that most members have; a tie accepts none.
 //  2. A claimant says that it is not in recovery. Claims below the floor are fenced as stale. The floor is the highest
 //     timeline that was accepted, claimed, or followed by a standby; it never falls while this process lives.
-//  3. Of several claimants the highest timeline wins, the others are fenced.
+//  3. Of several claimants the highest timeline wins, the others are fenced. Two that were seen to claim at the same
+//     time are a split brain all the same: clients that do not come through the proxy may write to the loser.
 //  4. A claimant on the accepted timeline must be the accepted member, unless that one is now seen in recovery (a clean
-//     hand-over without promotion) or has left the configuration. Anything else is a double primary.
-//  5. Two claimants on one timeline: DUAL. No member gets writes, not even the accepted one, until all but one of them are
-//     seen in recovery, in another cluster, or are taken out of the configuration. Going silent resolves nothing.
+//     hand-over without promotion) or has left the configuration. Anything else is a split brain on one timeline.
+//  5. Two claimants on one timeline: DUAL, the split brain that no timeline resolves. No member gets writes, not even
+//     the accepted one, until all but one of them are seen in recovery, in another cluster, or are removed from the
+//     configuration. Going silent resolves nothing.
 //  6. A claimant is accepted after two agreeing observations in a row; the second is asked for at once.
 //  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
 //     reign seen again after a silence keeps its epoch. Epoch and timeline never decrease.
@@ -61,6 +63,9 @@ class Cluster {
   [[nodiscard]] std::optional<MemberIndex> accepted() const { return accepted_; }
   [[nodiscard]] const std::string& why_no_primary() const { return why_; }
   [[nodiscard]] bool dual() const;
+  // The members of a split brain (rules 3 and 5): none, or at least two. A claim counts for the time between its first
+  // and last observation, so that a primary that fell silent before its successor was seen is no rival of it.
+  [[nodiscard]] std::vector<MemberIndex> split_brain() const;
 
   struct View {
     Role role = Role::none;
@@ -85,6 +90,8 @@ class Cluster {
     bool usable = false;
     bool in_configuration = true;
     bool dual = false;                   // latched by rule 5
+    TimePoint claimed_from{};            // the standing claim: when it was seen first
+    TimePoint claimed_to{};              // … and last
     std::uint32_t agreeing = 0;          // full observations in a row that say the same
     std::uint32_t highest_timeline = 0;  // of this postmaster as a standby
     std::string lost_reason;

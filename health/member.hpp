@@ -45,7 +45,7 @@ class Member {
   [[nodiscard]] Reachability state() const { return state_; }
   [[nodiscard]] bool usable() const { return state_ == Reachability::up || state_ == Reachability::suspect; }
   // False while a member that went down three times within a minute is made to prove itself before it serves reads
-  // again. The primary is not held to it: writes have nowhere else to go.
+  // again. This does not apply to the primary: writes have nowhere else to go.
   [[nodiscard]] bool steady(TimePoint now) const { return now >= damped_until_; }
   [[nodiscard]] const std::string& reason() const { return reason_; }  // of suspect, starting, down, or a limited view
   [[nodiscard]] std::uint32_t failures() const { return failures_; }

@@ -28,6 +28,26 @@ constexpr milliseconds freshness_poll{25};      // how often the marks' counter 
 constexpr milliseconds no_freshness_poll{250};  // … while no member serves reads
 constexpr milliseconds freshness_lasts{1000};   // fast sampling goes on this long after the last reader asked
 
+// What an operator is told of a probe that failed without saying anything against the member.
+std::optional<EventKind> limit_of(Grade grade) {
+  switch (grade) {
+    case Grade::tls:
+    case Grade::auth: return EventKind::monitor_access_denied;
+    case Grade::too_many:
+    case Grade::query_failed:
+    case Grade::own_shortage: return EventKind::probe_inconclusive;
+    case Grade::ok:
+    case Grade::dns:
+    case Grade::refused:
+    case Grade::unreachable:
+    case Grade::connect_timeout:
+    case Grade::starting:
+    case Grade::connection_lost:
+    case Grade::query_timeout: break;
+  }
+  return std::nullopt;
+}
+
 std::vector<std::string> names_of(const config::Cluster& cluster) {
   std::vector<std::string> names;
   for (const config::Member& member : cluster.members) names.push_back(member.name);
@@ -110,8 +130,8 @@ class Monitor::Impl {
     MemberStatistics statistics;
     std::optional<Observation> constants;  // the last full observation: sizes of WAL pages and segments, role
     std::string address;                   // as published
-    std::string dns_error;                 // as reported
-    Grade limited = Grade::ok;             // as reported: alive, but the monitor can't see its role
+    boost::system::error_code dns_error;   // as reported
+    Grade limited = Grade::ok;             // as reported: why the monitor can't read its role
     std::uint64_t generation = 0;          // added for changes of the address
     TimePoint last_full{};
     TimePoint last_probe{};
@@ -163,11 +183,11 @@ class Monitor::Impl {
     } catch (...) {  // NOLINT(bugprone-empty-catch): `reason` says so
     }
     report_({.time = std::chrono::system_clock::now(),
-             .name = "monitor_failed",
+             .kind = EventKind::monitor_failed,
              .cluster = settings_.name,
              .member = member,
              .reason = std::move(reason),
-             .fields = {}});
+             .facts = {}});
   }
 
   asio::awaitable<void> watch_member(MemberIndex index) {
@@ -243,7 +263,7 @@ class Monitor::Impl {
   config::Cluster settings_;
   Publish publish_;
   Report report_;
-  std::deque<Slot> slots_;  // a deque: coroutines hold references
+  std::deque<Slot> slots_;  // a deque: coroutines keep references
   Cluster cluster_;
   Sampler sampler_;
   TopologyPtr published_;
@@ -288,32 +308,32 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
 
 void Monitor::Impl::count(Slot& slot, const ProbeResult& result) {
   MemberStatistics& statistics = slot.statistics;
-  ++(result.position && !result.observation ? statistics.light_probes : statistics.probes);
   ++statistics.results[static_cast<std::size_t>(result.grade)];
-  if (result.grade != Grade::ok) return;
-  statistics.last_duration = result.received - result.sent;
-  statistics.total_duration += statistics.last_duration;
+  if (!result.position || result.observation) ++statistics.full_probes;
+  if (result.grade == Grade::ok) statistics.duration += result.received - result.sent;
 }
 
-// Once per change: things that are no state of the member but that somebody has to know.
+// Once per change: what is no state of the member, but what an operator has to know.
 void Monitor::Impl::report_limits(Slot& slot, const ProbeResult& result) {
-  const auto tell = [&](const char* name, const std::string& reason) {
-    report_({.time = std::chrono::system_clock::now(),
-             .name = name,
-             .cluster = settings_.name,
-             .member = slot.settings.name,
-             .reason = reason,
-             .fields = {{"grade", name_of(result.grade)}}});
+  const auto tell = [&](EventKind kind, std::string reason) -> Event {
+    return {.time = std::chrono::system_clock::now(),
+            .kind = kind,
+            .cluster = settings_.name,
+            .member = slot.settings.name,
+            .reason = std::move(reason),
+            .facts = {}};
   };
   if (slot.dns_error != slot.probe.dns_error()) {
     slot.dns_error = slot.probe.dns_error();
-    if (!slot.dns_error.empty()) tell("dns_failed", slot.dns_error);
+    if (slot.dns_error) report_(tell(EventKind::dns_failed, slot.dns_error.message()));
   }
-  const bool limited = result.grade == Grade::tls || result.grade == Grade::auth ||
-                       result.grade == Grade::too_many || result.grade == Grade::query_failed ||
-                       result.grade == Grade::own_shortage;
-  if (limited && slot.limited != result.grade) tell("monitor_not_let_in", result.detail);
-  slot.limited = limited ? result.grade : Grade::ok;
+  const std::optional<EventKind> limit = limit_of(result.grade);
+  if (limit && slot.limited != result.grade) {
+    Event event = tell(*limit, result.detail);
+    event.facts = ProbeFailure{result.grade};
+    report_(event);
+  }
+  slot.limited = limit ? result.grade : Grade::ok;
 }
 
 // Samples only members on the accepted timeline: a standby that left it may have a higher position and lack the WAL.
@@ -359,6 +379,7 @@ void Monitor::Impl::refresh() {
   topology->timeline = cluster_.timeline();
   topology->primary = cluster_.primary();
   topology->why_no_primary = cluster_.why_no_primary();
+  topology->split_brain = cluster_.split_brain();
   topology->freshness = sampler_.marks();
   for (MemberIndex member = 0; member < slots_.size(); ++member) topology->members.push_back(status(member, now));
 

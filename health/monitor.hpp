@@ -24,13 +24,11 @@ namespace holdfast::health {
 // Counters of one member since start, for metrics.
 struct MemberStatistics {
   std::string name;
-  std::uint64_t probes = 0;        // full ones
-  std::uint64_t light_probes = 0;  // role and position only
-  std::uint64_t connects = 0;
-  std::uint64_t transitions = 0;              // of reachability
-  std::chrono::nanoseconds last_duration{0};  // of the last probe that was ok
-  std::chrono::nanoseconds total_duration{0};
-  std::array<std::uint64_t, grade_count> results{};  // by Grade
+  std::array<std::uint64_t, grade_count> results{};  // probes, by Grade
+  std::uint64_t full_probes = 0;                     // the others read role and position only
+  std::chrono::nanoseconds duration{0};              // sum, of the probes that were ok
+  std::uint64_t connects = 0;                        // connections that the probe began
+  std::uint64_t transitions = 0;                     // between states of reachability
 };
 
 class Monitor {
@@ -58,8 +56,8 @@ class Monitor {
   // monitor user, password, database or TLS setting opens new probe connections.
   void update(const config::Cluster& cluster);
 
-  [[nodiscard]] TopologyPtr topology() const;  // the one published last; never null after start()
-  [[nodiscard]] std::vector<MemberStatistics> statistics() const;
+  [[nodiscard]] TopologyPtr topology() const;                      // the one published last; never null after start()
+  [[nodiscard]] std::vector<MemberStatistics> statistics() const;  // by MemberIndex
 
  private:
   class Impl;

@@ -31,11 +31,14 @@ enum class Grade : std::uint8_t {
 inline constexpr std::size_t grade_count = 13;
 [[nodiscard]] const char* name_of(Grade grade);
 
+// The states of a WAL receiver (WalRcvGetStateString, src/backend/replication/walreceiver.c); `other`: hidden, or new.
+enum class ReceiverStatus : std::uint8_t { other, stopped, starting, streaming, waiting, restarting, stopping };
+
 // pg_stat_wal_receiver of a standby (manual, 28.2.5). Its columns need pg_monitor; without that only its existence
 // shows.
 struct Receiver {
   bool visible = false;  // the columns below could be read
-  std::string status;    // "streaming", "waiting", …
+  ReceiverStatus status = ReceiverStatus::other;
   std::string sender_host;
   std::uint16_t sender_port = 0;
   std::uint32_t timeline = 0;                        // received_tli

@@ -158,7 +158,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
  private:
   enum class Until : std::uint8_t { deadline, poked };  // what ends a wait besides what is waited for
 
-  // Waits for nothing but time, or a cancelled timer, whose reason stands in a flag.
+  // Waits for the time or for a cancelled timer; a flag has the reason.
   asio::awaitable<void> sleep(TimePoint until, Until early) {
     if (interrupted_ || (early == Until::poked && poked_)) co_return;
     timer_.expires_at(until);
@@ -227,7 +227,7 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     if (addresses_->current().empty()) {
       addresses_->refresh(Clock::now());
       co_return failed(Grade::dns, "no address for " + member_.host + ": " +
-                                       (addresses_->error().empty() ? "no answer in time" : addresses_->error()));
+                                       (addresses_->error() ? addresses_->error().message() : "no answer in time"));
     }
     ProbeResult result = co_await connect(deadline, Session::ordinary);
     // Walsenders have slots of their own. Needs the REPLICATION attribute; without it the first result stands.
@@ -270,7 +270,8 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
       const Grade grade = grade_connect_error(message);
       co_return failed(grade, one_line(std::move(message)));
     }
-    if (PQsetnonblocking(connection_.get(), 1) != 0) co_return failed(Grade::own_shortage, "libpq could not make its connection non-blocking");
+    if (PQsetnonblocking(connection_.get(), 1) != 0)
+      co_return failed(Grade::own_shortage, "libpq could not make its connection non-blocking");
     co_return ProbeResult{};
   }
 
@@ -349,7 +350,8 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     if (full) {
       if (!constants_) constants_ = read_constants(row, PQserverVersion(connection_.get()));
       if (constants_) result.observation = read_state(row, *constants_);
-      if (!result.observation) return failed(Grade::query_failed, "the monitor's query returned a row that can't be read");
+      if (!result.observation)
+        return failed(Grade::query_failed, "the monitor's query returned a row that can't be read");
       result.position = Position{.in_recovery = result.observation->in_recovery, .lsn = result.observation->lsn};
     } else {
       result.position = read_position(row);
@@ -425,7 +427,7 @@ const std::string& Probe::address() const {
 std::uint64_t Probe::connects() const {
   return impl_->connects();
 }
-const std::string& Probe::dns_error() const {
+boost::system::error_code Probe::dns_error() const {
   return impl_->addresses().error();
 }
 

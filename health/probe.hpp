@@ -14,6 +14,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/system/error_code.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -55,7 +56,7 @@ class Probe {
 
   [[nodiscard]] const std::string& address() const;  // where it answered last, or the address to try; may be empty
   [[nodiscard]] std::uint64_t connects() const;
-  [[nodiscard]] const std::string& dns_error() const;  // of the last lookup; empty: it succeeded
+  [[nodiscard]] boost::system::error_code dns_error() const;  // of the last lookup; none: it succeeded
 
  private:
   class Impl;

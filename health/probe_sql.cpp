@@ -79,11 +79,21 @@ std::optional<std::uint64_t> parse_lsn(const std::optional<std::string>& column)
   return column ? health::parse_lsn(std::string_view(*column)) : std::nullopt;
 }
 
+ReceiverStatus receiver_status_of(std::string_view text) {
+  if (text == "stopped") return ReceiverStatus::stopped;
+  if (text == "starting") return ReceiverStatus::starting;
+  if (text == "streaming") return ReceiverStatus::streaming;
+  if (text == "waiting") return ReceiverStatus::waiting;
+  if (text == "restarting") return ReceiverStatus::restarting;
+  if (text == "stopping") return ReceiverStatus::stopping;
+  return ReceiverStatus::other;
+}
+
 std::optional<Receiver> read_receiver(const Row& row) {
   if (!row[receiver_pid]) return std::nullopt;
   Receiver receiver;
   receiver.visible = row[receiver_status].has_value();
-  receiver.status = row[receiver_status].value_or("");
+  receiver.status = receiver_status_of(row[receiver_status].value_or(""));
   receiver.sender_host = row[sender_host].value_or("");
   receiver.sender_port = parse<std::uint16_t>(row[sender_port]).value_or(0);
   receiver.timeline = parse<std::uint32_t>(row[received_timeline]).value_or(0);

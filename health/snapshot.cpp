@@ -36,6 +36,7 @@ MemberStatus status_of(const config::Member& settings, Presence presence, const 
                       .generation = view.generation};
   if (presence == Presence::removed) {
     status.state = MemberState::down;
+    status.removed = true;
     status.reason = "removed from the configuration";
     return status;
   }
@@ -57,11 +58,13 @@ MemberStatus status_of(const config::Member& settings, Presence presence, const 
 bool same_but_positions(const Topology& a, const Topology& b) {
   const auto same_member = [](const MemberStatus& x, const MemberStatus& y) {
     return x.name == y.name && x.host == y.host && x.address == y.address && x.port == y.port && x.zone == y.zone &&
-           x.weight == y.weight && x.state == y.state && x.accepts_reads == y.accepts_reads && x.reason == y.reason &&
-           x.timeline == y.timeline && x.lag_known == y.lag_known && x.generation == y.generation;
+           x.weight == y.weight && x.state == y.state && x.removed == y.removed && x.accepts_reads == y.accepts_reads &&
+           x.reason == y.reason && x.timeline == y.timeline && x.lag_known == y.lag_known &&
+           x.generation == y.generation;
   };
   return a.epoch == b.epoch && a.system_identifier == b.system_identifier && a.timeline == b.timeline &&
-         a.primary == b.primary && a.why_no_primary == b.why_no_primary && a.freshness == b.freshness &&
+         a.primary == b.primary && a.why_no_primary == b.why_no_primary && a.split_brain == b.split_brain &&
+         a.freshness == b.freshness &&
          std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), same_member);
 }
 

@@ -1,5 +1,5 @@
 // Who is primary and who is usable, as of one moment: an immutable snapshot that the control thread publishes and every
-// worker holds by shared_ptr. A worker reads it without locks; a newer one replaces it by message.
+// worker has by shared_ptr. A worker reads it without locks; a newer one replaces it by message.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,7 @@ struct MemberStatus {
   std::string zone;
   std::uint32_t weight = 1;
   MemberState state = MemberState::unknown;
+  bool removed = false;  // from the configuration: its index stays, `down`
   // A replica that may get reads. False for the primary, which Topology::primary names and which can serve every read.
   // A suspect replica keeps its reads, and so does one whose primary died.
   bool accepts_reads = false;
@@ -57,6 +58,9 @@ struct Topology {
   std::uint32_t timeline = 0;           // of the accepted primary
   std::optional<MemberIndex> primary;   // none: writes wait
   std::string why_no_primary;           // for people, when there is none
+  // A split brain: the members that are, or were when they fell silent, primary of this cluster at the same time.
+  // Empty: none; else at least two. Writes go on only when a higher timeline says which of them is the primary.
+  std::vector<MemberIndex> split_brain;
   std::vector<MemberStatus> members;
   std::shared_ptr<const FreshnessMarks> freshness;  // one mark per member, by index
 };

@@ -14,12 +14,25 @@ namespace holdfast::proxy {
 
 namespace asio = boost::asio;
 
+namespace {
+
+LogLevel level_of(health::Severity severity) {
+  switch (severity) {
+    case health::Severity::info: return LogLevel::info;
+    case health::Severity::warning: return LogLevel::warning;
+    case health::Severity::error: return LogLevel::error;
+  }
+  return LogLevel::error;
+}
+
+}  // namespace
+
 Server::Server(std::string config_path, RuntimePtr runtime)
     : config_path_(std::move(config_path)),
       runtime_(std::move(runtime)),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       shutdown_timer_(context_),
-      metrics_(workers_, shared_) {}
+      metrics_(workers_, monitors_) {}
 
 Server::~Server() = default;
 
@@ -104,10 +117,9 @@ void Server::start_monitors() {
         },
         [this](const health::Event& event) {
           std::vector<LogField> fields{{"cluster", event.cluster}, {"member", event.member}, {"reason", event.reason}};
-          for (const auto& [key, value] : event.fields) fields.emplace_back(key, value);
-          const bool bad = event.name == "primary_lost" || event.name == "fenced" || event.name == "dual_primary" ||
-                           event.name == "member_down" || event.name == "quarantined";
-          log_event(bad ? LogLevel::warning : LogLevel::info, event.name, fields.data(), fields.size());
+          for (auto& field : health::fields_of(event)) fields.push_back(std::move(field));
+          log_event(level_of(health::severity_of(event.kind)), health::name_of(event.kind), fields.data(),
+                    fields.size());
           metrics_.event(event);
         });
     auto& started = *monitor;

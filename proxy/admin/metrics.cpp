@@ -5,9 +5,10 @@
 #include <prometheus/text_serializer.h>
 
 #include <array>
+#include <chrono>
 #include <utility>
 
-#include "proxy/shared.hpp"
+#include "health/monitor.hpp"
 #include "proxy/worker.hpp"
 
 namespace holdfast::proxy {
@@ -38,6 +39,14 @@ class Families {
     }
     families_.back().metric.push_back(std::move(metric));
   }
+  // A sample of a family of type Summary: the count of observations and their sum.
+  void add_sum(std::uint64_t count, double total, const Labels& labels) {
+    ClientMetric metric;
+    for (const auto& [key, text] : labels) metric.label.push_back({key, text});
+    metric.summary.sample_count = count;
+    metric.summary.sample_sum = total;
+    families_.back().metric.push_back(std::move(metric));
+  }
   [[nodiscard]] std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
 
  private:
@@ -47,43 +56,49 @@ class Families {
 struct Simple {
   const char* name;
   const char* help;
-  Counter Counters::* counter;
+  Counter Counters::*counter;
   MetricType type;
 };
 
 constexpr auto gauge = MetricType::Gauge;
 constexpr auto counter = MetricType::Counter;
 constexpr std::array simple{
-    Simple{"holdfast_clients", "Client connections, log-ins included.", &Counters::clients, gauge},
-    Simple{"holdfast_clients_waiting", "Clients that wait for a server connection.", &Counters::clients_waiting, gauge},
-    Simple{"holdfast_clients_held", "Of them: clients that wait for a primary.", &Counters::clients_held, gauge},
-    Simple{"holdfast_clients_accepted_total", "Client connections taken.", &Counters::clients_accepted, counter},
-    Simple{"holdfast_logins_failed_total", "Log-ins that did not succeed.", &Counters::logins_failed, counter},
-    Simple{"holdfast_clients_refused_total", "Clients refused by max_clients.", &Counters::clients_refused, counter},
-    Simple{"holdfast_units_total", "Queries and batches answered.", &Counters::units, counter},
-    Simple{"holdfast_client_sent_bytes_total", "Bytes of answers sent to clients.", &Counters::bytes_to_clients,
+    Simple{"holdfast_clients", "Clients connected, including those that are logging in.", &Counters::clients, gauge},
+    Simple{"holdfast_clients_waiting", "Clients waiting for a server connection, whatever the reason.",
+           &Counters::clients_waiting, gauge},
+    Simple{"holdfast_clients_held", "Clients waiting for a primary (part of holdfast_clients_waiting).",
+           &Counters::clients_held, gauge},
+    Simple{"holdfast_clients_accepted_total", "Client connections accepted.", &Counters::clients_accepted, counter},
+    Simple{"holdfast_logins_failed_total", "Client connections that ended before their login was complete.",
+           &Counters::logins_failed, counter},
+    Simple{"holdfast_clients_refused_total", "Clients refused with 53300 because a max_clients limit was reached.",
+           &Counters::clients_refused, counter},
+    Simple{"holdfast_units_total",
+           "Simple queries, and extended-protocol batches up to their Sync, that were answered.", &Counters::units,
            counter},
-    Simple{"holdfast_pools", "Pools of a database and user, on all workers.", &Counters::pools, gauge},
-    Simple{"holdfast_servers", "Server connections.", &Counters::servers, gauge},
+    Simple{"holdfast_client_sent_bytes_total", "Bytes of server replies sent to clients.", &Counters::bytes_to_clients,
+           counter},
+    Simple{"holdfast_pools", "Pools, one per worker, cluster, database and user.", &Counters::pools, gauge},
+    Simple{"holdfast_servers", "Server connections open now.", &Counters::servers, gauge},
     Simple{"holdfast_servers_opened_total", "Server connections opened.", &Counters::servers_opened, counter},
-    Simple{"holdfast_server_connects_failed_total", "Attempts to open one that failed.", &Counters::servers_failed,
-           counter},
+    Simple{"holdfast_server_connects_failed_total", "Server connections that could not be opened.",
+           &Counters::servers_failed, counter},
     Simple{"holdfast_servers_closed_total", "Server connections closed.", &Counters::servers_closed, counter},
-    Simple{"holdfast_servers_cleaned_total", "Server connections cleaned by DISCARD ALL before reuse.",
+    Simple{"holdfast_servers_cleaned_total", "Server connections cleaned with DISCARD ALL before they were reused.",
            &Counters::servers_cleaned, counter},
-    Simple{"holdfast_server_handovers_total", "Server connections given to another worker.", &Counters::handovers,
-           counter},
+    Simple{"holdfast_server_handovers_total", "Server connections handed over from one worker to another.",
+           &Counters::handovers, counter},
     Simple{"holdfast_holds_total", "Times a client began to wait for a primary.", &Counters::holds, counter},
-    Simple{"holdfast_holds_timed_out_total", "Of them: waits that ended by hold_timeout.", &Counters::holds_timed_out,
+    Simple{"holdfast_holds_timed_out_total", "Waits for a primary that ended with 57P03 after pool.hold_timeout.",
+           &Counters::holds_timed_out, counter},
+    Simple{"holdfast_waits_timed_out_total",
+           "Waits for a server connection that ended with 53300 after pool.wait_timeout.", &Counters::waits_timed_out,
            counter},
-    Simple{"holdfast_server_wait_microseconds_total", "Time clients waited for a server connection.",
-           &Counters::wait_microseconds, counter},
-    Simple{"holdfast_waits_timed_out_total", "Waits that ended by wait_timeout.", &Counters::waits_timed_out, counter},
-    Simple{"holdfast_retries_total", "Units run again elsewhere, nothing of them having taken effect.",
+    Simple{"holdfast_retries_total", "Units sent to a server again after a first attempt that had no effect.",
            &Counters::retries, counter},
-    Simple{"holdfast_cancels_total", "Cancel requests for clients here.", &Counters::cancels, counter},
-    Simple{"holdfast_protocol_errors_total", "Clients closed for breaking the protocol.", &Counters::protocol_errors,
-           counter},
+    Simple{"holdfast_cancels_total", "Cancel requests that named a connected client.", &Counters::cancels, counter},
+    Simple{"holdfast_protocol_errors_total", "Clients disconnected because they violated the protocol.",
+           &Counters::protocol_errors, counter},
 };
 
 std::uint64_t sum(const std::vector<std::unique_ptr<Worker>>& workers, auto&& pick) {
@@ -92,74 +107,154 @@ std::uint64_t sum(const std::vector<std::unique_ptr<Worker>>& workers, auto&& pi
   return total;
 }
 
+void add_workers(Families& out, const std::vector<std::unique_ptr<Worker>>& workers) {
+  const auto total = [&](auto&& pick) { return static_cast<double>(sum(workers, pick)); };
+  for (const auto& item : simple) {
+    out.begin(item.name, item.help, item.type);
+    out.add(total([&](const Counters& c) -> const Counter& { return c.*item.counter; }));
+  }
+  out.begin("holdfast_server_wait_seconds_total", "Time that clients waited for a server connection.", counter);
+  out.add(total([](const Counters& c) -> const Counter& { return c.wait_microseconds; }) / 1e6);
+  out.begin(
+      "holdfast_units_routed_total",
+      "Units by the reason for their route; those with reason=\"read\" went to a replica, all others to the primary.",
+      counter);
+  for (std::size_t i = 0; i < route_reasons; ++i) {
+    out.add(total([i](const Counters& c) -> const Counter& { return c.routed[i]; }),
+            {{"reason", name_of(static_cast<RouteReason>(i))}});
+  }
+  out.begin("holdfast_pins_total", "Clients pinned to a server connection, by the reason of the first pin.", counter);
+  for (std::size_t i = 0; i < pin_reasons; ++i) {
+    const auto effect = static_cast<protocol::sql::Effect>(1U << i);
+    if (!has(protocol::sql::pinning, effect)) continue;
+    out.add(total([i](const Counters& c) -> const Counter& { return c.pins[i]; }),
+            {{"reason", std::string(protocol::sql::pin_reason(effect))}});
+  }
+  out.begin(
+      "holdfast_answers_lost_total",
+      "Clients whose server connection was lost while they needed it, by the SQLSTATE they got; sqlstate=\"none\" "
+      "were disconnected in the middle of a row.",
+      counter);
+  out.add(total([](const Counters& c) -> const Counter& { return c.lost_rolled_back; }), {{"sqlstate", "40001"}});
+  out.add(total([](const Counters& c) -> const Counter& { return c.lost_unknown; }), {{"sqlstate", "08007"}});
+  out.add(total([](const Counters& c) -> const Counter& { return c.lost_pinned; }), {{"sqlstate", "57P01"}});
+  out.add(total([](const Counters& c) -> const Counter& { return c.lost_cut; }), {{"sqlstate", "none"}});
+}
+
+using Topologies = std::map<std::string, health::TopologyPtr>;
+
+void add_clusters(Families& out, const Topologies& topologies) {
+  const auto each = [&](const char* name, const char* help, auto&& value) {
+    out.begin(name, help, gauge);
+    for (const auto& [cluster, topology] : topologies) {
+      out.add(static_cast<double>(value(*topology)), {{"cluster", cluster}});
+    }
+  };
+  each("holdfast_cluster_has_primary", "1 while the cluster has a primary that takes writes, else 0.",
+       [](const health::Topology& topology) { return topology.primary ? 1 : 0; });
+  each("holdfast_cluster_split_brain", "1 while more than one member claims to be primary of this cluster, else 0.",
+       [](const health::Topology& topology) { return topology.split_brain.empty() ? 0 : 1; });
+  each("holdfast_cluster_epoch", "Number of the epoch; each primary that is accepted begins a new one.",
+       [](const health::Topology& topology) { return topology.epoch; });
+  each("holdfast_cluster_timeline", "Timeline of the primary that was accepted last.",
+       [](const health::Topology& topology) { return topology.timeline; });
+}
+
+// Every member of the configuration; one that a reload removed keeps its index, but is no longer shown.
+void each_member(const Topologies& topologies, auto&& visit) {
+  for (const auto& [cluster, topology] : topologies) {
+    for (health::MemberIndex i = 0; i < topology->members.size(); ++i) {
+      const auto& member = topology->members[i];
+      if (!member.removed) visit(cluster, i, member);
+    }
+  }
+}
+
+Families::Labels labels_of(const std::string& cluster, const health::MemberStatus& member) {
+  return {{"cluster", cluster}, {"member", member.name}};
+}
+
+void add_members(Families& out, const Topologies& topologies) {
+  using health::MemberStatus;
+  out.begin("holdfast_member_state", "1 for the state that the member is in, 0 for the other states.", gauge);
+  each_member(topologies, [&](const std::string& cluster, health::MemberIndex, const MemberStatus& member) {
+    for (auto i = 0; i <= static_cast<int>(health::MemberState::quarantined); ++i) {
+      const auto state = static_cast<health::MemberState>(i);
+      auto labels = labels_of(cluster, member);
+      labels.emplace_back("state", name_of(state));
+      out.add(member.state == state ? 1 : 0, labels);
+    }
+  });
+  out.begin("holdfast_member_accepts_reads", "1 while the member is a replica that may get reads, else 0.", gauge);
+  each_member(topologies, [&](const std::string& cluster, health::MemberIndex, const MemberStatus& member) {
+    out.add(member.accepts_reads ? 1 : 0, labels_of(cluster, member));
+  });
+  out.begin("holdfast_member_lag_bytes", "Bytes of WAL that the replica has yet to replay; absent while unknown.",
+            gauge);
+  each_member(topologies, [&](const std::string& cluster, health::MemberIndex, const MemberStatus& member) {
+    if (member.lag_known) out.add(static_cast<double>(member.lag_bytes), labels_of(cluster, member));
+  });
+}
+
+void add_probes(Families& out, const Topologies& topologies, const Metrics::Monitors& monitors) {
+  std::map<std::string, std::vector<health::MemberStatistics>> statistics;
+  for (const auto& [cluster, monitor] : monitors) statistics.emplace(cluster, monitor->statistics());
+  const auto each = [&](const char* name, const char* help, MetricType type, auto&& visit) {
+    out.begin(name, help, type);
+    each_member(topologies,
+                [&](const std::string& cluster, health::MemberIndex index, const health::MemberStatus& member) {
+                  const auto found = statistics.find(cluster);
+                  if (found == statistics.end() || index >= found->second.size()) return;
+                  visit(found->second[index], labels_of(cluster, member));
+                });
+  };
+  using health::MemberStatistics;
+  using Labels = Families::Labels;
+  each("holdfast_member_probes_total", "Probes of the member, by result.", counter,
+       [&](const MemberStatistics& member, Labels labels) {
+         labels.emplace_back("result", "");
+         for (std::size_t i = 0; i < health::grade_count; ++i) {
+           labels.back().second = name_of(static_cast<health::Grade>(i));
+           out.add(static_cast<double>(member.results[i]), labels);
+         }
+       });
+  each("holdfast_member_probe_seconds", "Duration of the probes of the member that succeeded.", MetricType::Summary,
+       [&](const MemberStatistics& member, const Labels& labels) {
+         out.add_sum(member.results[static_cast<std::size_t>(health::Grade::ok)],
+                     std::chrono::duration<double>(member.duration).count(), labels);
+       });
+  each("holdfast_member_probe_connects_total", "Connections to the member that its probe began to open.", counter,
+       [&](const MemberStatistics& member, const Labels& labels) {
+         out.add(static_cast<double>(member.connects), labels);
+       });
+  each("holdfast_member_reachability_changes_total",
+       "Changes of the member's reachability: up, suspect, starting or down.", counter,
+       [&](const MemberStatistics& member, const Labels& labels) {
+         out.add(static_cast<double>(member.transitions), labels);
+       });
+}
+
 }  // namespace
 
 void Metrics::event(const health::Event& event) {
-  ++events_[{event.cluster, event.name}];
+  ++events_[event.cluster][static_cast<std::size_t>(event.kind)];
 }
 
 std::string Metrics::text() const {
   Families out;
-  for (const auto& item : simple) {
-    out.begin(item.name, item.help, item.type);
-    out.add(static_cast<double>(sum(workers_, [&](const Counters& c) -> const Counter& { return c.*item.counter; })));
-  }
-  out.begin("holdfast_units_routed_total", "Units by where they went and why; reason=\"read\": to a replica.", counter);
-  for (std::size_t i = 0; i < route_reasons; ++i) {
-    out.add(static_cast<double>(sum(workers_, [i](const Counters& c) -> const Counter& { return c.routed[i]; })),
-            {{"reason", name_of(static_cast<RouteReason>(i))}});
-  }
-  out.begin("holdfast_pins_total", "Clients pinned to a server, by the reason of the first pin.", counter);
-  for (std::size_t i = 0; i < pin_reasons; ++i) {
-    const auto effect = static_cast<protocol::sql::Effect>(1U << i);
-    if (!has(protocol::sql::pinning, effect)) continue;
-    out.add(static_cast<double>(sum(workers_, [i](const Counters& c) -> const Counter& { return c.pins[i]; })),
-            {{"reason", std::string(protocol::sql::pin_reason(effect))}});
-  }
-  out.begin("holdfast_answers_lost_total", "Clients whose server died under them, by what they were told.", counter);
-  out.add(static_cast<double>(sum(workers_, [](const Counters& c) -> const Counter& { return c.lost_rolled_back; })),
-          {{"sqlstate", "40001"}});
-  out.add(static_cast<double>(sum(workers_, [](const Counters& c) -> const Counter& { return c.lost_unknown; })),
-          {{"sqlstate", "08007"}});
-  out.add(static_cast<double>(sum(workers_, [](const Counters& c) -> const Counter& { return c.lost_pinned; })),
-          {{"sqlstate", "57P01"}});
-  out.add(static_cast<double>(sum(workers_, [](const Counters& c) -> const Counter& { return c.lost_cut; })),
-          {{"sqlstate", "none"}});
-  out.begin("holdfast_reloads_total", "SIGHUPs, by outcome.", counter);
+  add_workers(out, workers_);
+  out.begin("holdfast_reloads_total", "Reloads of the configuration, by outcome.", counter);
   out.add(static_cast<double>(reloads_), {{"outcome", "applied"}});
   out.add(static_cast<double>(reloads_refused_), {{"outcome", "refused"}});
-
-  out.begin("holdfast_cluster_has_primary", "1: the cluster has an accepted primary.", gauge);
-  for (const auto& [name, topology] : topologies_) out.add(topology->primary ? 1 : 0, {{"cluster", name}});
-  out.begin("holdfast_cluster_epoch", "Grows with every accepted primary.", gauge);
-  for (const auto& [name, topology] : topologies_) out.add(static_cast<double>(topology->epoch), {{"cluster", name}});
-  out.begin("holdfast_cluster_timeline", "The accepted primary's timeline.", gauge);
-  for (const auto& [name, topology] : topologies_) out.add(topology->timeline, {{"cluster", name}});
-  out.begin("holdfast_member_state", "1 for the state that the member is in.", gauge);
-  for (const auto& [name, topology] : topologies_) {
-    for (const auto& member : topology->members) {
-      for (auto i = 0; i <= static_cast<int>(health::MemberState::quarantined); ++i) {
-        const auto state = static_cast<health::MemberState>(i);
-        out.add(member.state == state ? 1 : 0, {{"cluster", name}, {"member", member.name}, {"state", name_of(state)}});
-      }
+  add_clusters(out, topologies_);
+  add_members(out, topologies_);
+  add_probes(out, topologies_, monitors_);
+  out.begin("holdfast_health_events_total", "Health events, by kind; the log has each with its reason.", counter);
+  for (const auto& [cluster, counts] : events_) {
+    for (std::size_t i = 0; i < health::event_kinds; ++i) {
+      out.add(static_cast<double>(counts[i]),
+              {{"cluster", cluster}, {"event", name_of(static_cast<health::EventKind>(i))}});
     }
-  }
-  out.begin("holdfast_member_accepts_reads", "1: the member may get reads that replicas can serve.", gauge);
-  for (const auto& [name, topology] : topologies_) {
-    for (const auto& member : topology->members) {
-      out.add(member.accepts_reads ? 1 : 0, {{"cluster", name}, {"member", member.name}});
-    }
-  }
-  out.begin("holdfast_member_lag_bytes", "WAL that a replica has yet to replay; absent while unknown.", gauge);
-  for (const auto& [name, topology] : topologies_) {
-    for (const auto& member : topology->members) {
-      if (member.lag_known)
-        out.add(static_cast<double>(member.lag_bytes), {{"cluster", name}, {"member", member.name}});
-    }
-  }
-  out.begin("holdfast_health_events_total", "What health reported, by event.", counter);
-  for (const auto& [key, count] : events_) {
-    out.add(static_cast<double>(count), {{"cluster", key.first}, {"event", key.second}});
   }
   return out.text();
 }

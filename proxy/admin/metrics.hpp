@@ -1,7 +1,9 @@
 // /metrics: workers' counters, summed when asked, and what health knows. Names are holdfast_<thing>_<unit>[_total];
-// labels come from bounded sets (clusters, members, reasons), never from clients.
+// labels come from bounded sets (clusters, members, reasons), never from clients. A HELP line stands alone.
+// Thread: control, every call. Lifetime: Server's; what the constructor is given outlives it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,20 +13,27 @@
 #include "health/event.hpp"
 #include "health/topology.hpp"
 
+namespace holdfast::health {
+class Monitor;
+}
+
 namespace holdfast::proxy {
 
-struct Shared;
 class Worker;
 
 class Metrics {
  public:
   static constexpr const char* content_type = "text/plain; version=0.0.4; charset=utf-8";
 
-  // Control thread. Both outlive it.
-  Metrics(const std::vector<std::unique_ptr<Worker>>& workers, const Shared& shared)
-      : workers_(workers), shared_(shared) {}
+  using Monitors = std::map<std::string, std::unique_ptr<health::Monitor>>;  // by cluster
 
-  void topology(health::TopologyPtr topology) { topologies_[topology->cluster] = std::move(topology); }
+  Metrics(const std::vector<std::unique_ptr<Worker>>& workers, const Monitors& monitors)
+      : workers_(workers), monitors_(monitors) {}
+
+  void topology(health::TopologyPtr topology) {
+    events_.try_emplace(topology->cluster);  // counters begin at 0, so that increase() sees the first event
+    topologies_[topology->cluster] = std::move(topology);
+  }
   void event(const health::Event& event);
   void reloaded(bool good) { ++(good ? reloads_ : reloads_refused_); }
   // Prometheus's text format.
@@ -32,9 +41,9 @@ class Metrics {
 
  private:
   const std::vector<std::unique_ptr<Worker>>& workers_;
-  const Shared& shared_;
+  const Monitors& monitors_;
   std::map<std::string, health::TopologyPtr> topologies_;
-  std::map<std::pair<std::string, std::string>, std::uint64_t> events_;  // by cluster and name
+  std::map<std::string, std::array<std::uint64_t, health::event_kinds>> events_;  // by cluster, then EventKind
   std::uint64_t reloads_ = 0;
   std::uint64_t reloads_refused_ = 0;
 };

@@ -42,7 +42,8 @@ class History {
                      .lsn = pick(100000),
                      .receiver = std::nullopt,
                      .started = 1 + pick(3)};
-    if (seen.in_recovery && pick(2) == 0) seen.receiver = Receiver{.visible = pick(2) == 0, .status = "waiting"};
+    if (seen.in_recovery && pick(2) == 0)
+      seen.receiver = Receiver{.visible = pick(2) == 0, .status = ReceiverStatus::waiting};
     const bool usable = pick(6) != 0;
     const std::uint32_t times = 1 + pick(3);
     for (std::uint32_t i = 0; i < times; ++i) cluster_.observed(member, seen, usable, now_);
@@ -82,6 +83,7 @@ class History {
     }
     ASSERT_EQ(primaries, cluster_.primary() ? 1U : 0U);
     ASSERT_TRUE(!cluster_.dual() || !cluster_.primary());
+    ASSERT_NE(cluster_.split_brain().size(), 1U);
     ASSERT_EQ(cluster_.why_no_primary().empty(), cluster_.primary().has_value());
   }
 

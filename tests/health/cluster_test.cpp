@@ -1,5 +1,6 @@
 #include "health/cluster.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace holdfast::health {
@@ -7,6 +8,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 constexpr std::uint64_t ours = 7001;
 constexpr std::uint64_t foreign = 9009;
@@ -25,7 +28,7 @@ Observation standby_on(std::uint32_t timeline, std::uint64_t lsn = 1000, std::in
           .system_identifier = ours,
           .timeline = timeline,
           .lsn = lsn,
-          .receiver = Receiver{.visible = true, .status = "streaming", .timeline = timeline},
+          .receiver = Receiver{.visible = true, .status = ReceiverStatus::streaming, .timeline = timeline},
           .started = started};
 }
 
@@ -249,6 +252,56 @@ TEST_F(ClusterTest, second_primary_on_the_same_timeline_stops_writes) {
   EXPECT_FALSE(cluster.primary());
 }
 
+TEST_F(ClusterTest, two_primaries_on_one_timeline_are_a_split_brain_until_one_is_a_replica) {
+  settle();
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+  see(1, primary_on(1));
+  EXPECT_THAT(cluster.split_brain(), ElementsAre(0, 1));
+  lose(1);  // it may still take writes of other clients
+  EXPECT_THAT(cluster.split_brain(), ElementsAre(0, 1));
+  see(1, standby_on(1, 1000, 2));
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+}
+
+TEST_F(ClusterTest, a_split_brain_ends_when_its_member_leaves_the_configuration) {
+  settle();
+  see(1, primary_on(1));
+  cluster.removed(1, now);
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+}
+
+TEST_F(ClusterTest, a_stale_primary_that_takes_writes_beside_the_new_one_is_a_split_brain) {
+  settle();
+  lose(0);
+  see(1, primary_on(2));
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+  see(0, primary_on(1, 5000, 2));
+  see(1, primary_on(2));
+  EXPECT_THAT(cluster.split_brain(), ElementsAre(0, 1));
+  EXPECT_EQ(cluster.primary(), MemberIndex{1});  // the timeline says which one is right
+  lose(0);
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+}
+
+TEST_F(ClusterTest, a_primary_that_fell_silent_before_the_promotion_is_no_split_brain) {
+  settle();
+  see(1, primary_on(2));  // the old one has not been given up yet, and was not seen since
+  EXPECT_EQ(cluster.primary(), MemberIndex{1});
+  EXPECT_EQ(role(0), Role::fenced);
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+  see(0, primary_on(1));
+  EXPECT_THAT(cluster.split_brain(), ElementsAre(0, 1));
+}
+
+TEST_F(ClusterTest, a_primary_of_another_cluster_is_no_split_brain) {
+  settle();
+  Observation stranger = primary_on(9);
+  stranger.system_identifier = foreign;
+  see(2, stranger);
+  see(0, primary_on(1));
+  EXPECT_THAT(cluster.split_brain(), IsEmpty());
+}
+
 TEST_F(ClusterTest, silence_resolves_no_double_primary) {
   settle();
   see(1, primary_on(1));
@@ -409,7 +462,7 @@ TEST_F(ClusterTest, replica_on_an_old_timeline_leaves_the_read_pool_after_three_
 TEST_F(ClusterTest, waiting_receiver_leaves_the_read_pool_after_three_seconds) {
   settle();
   Observation stuck = standby_on(1);
-  stuck.receiver->status = "waiting";
+  stuck.receiver->status = ReceiverStatus::waiting;
   see(1, stuck);
   now += seconds(2);
   see(1, standby_on(1));  // it was only a moment

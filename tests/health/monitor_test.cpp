@@ -87,8 +87,8 @@ class Watch {
     context.restart();
     context.run_for(duration);
   }
-  [[nodiscard]] bool told(const std::string& event) const {
-    return std::any_of(events.begin(), events.end(), [&](const Event& seen) { return seen.name == event; });
+  [[nodiscard]] bool told(EventKind kind) const {
+    return std::ranges::any_of(events, [&](const Event& seen) { return seen.kind == kind; });
   }
   [[nodiscard]] MemberStatistics statistics(MemberIndex member) const { return monitor.statistics()[member]; }
 
@@ -158,7 +158,8 @@ TEST(Monitor, adopts_a_promotion_by_somebody_else) {
     EXPECT_EQ(watch.now->epoch, 2U);
     EXPECT_EQ(watch.now->timeline, 2U);
     EXPECT_EQ(watch.now->members[1].generation, generation);
-    EXPECT_TRUE(watch.told("primary_changed"));
+    EXPECT_TRUE(watch.told(EventKind::primary_changed));
+    EXPECT_FALSE(watch.told(EventKind::split_brain));
   }
   std::sort(times.begin(), times.end());
   print("median of 5", times[2]);
@@ -184,7 +185,14 @@ TEST(Monitor, returning_old_primary_is_fenced_and_never_primary) {
   EXPECT_FALSE(was_usable);
   EXPECT_EQ(watch.now->members[0].reason, "timeline 1 is behind 2");
   EXPECT_GT(watch.now->members[0].generation, generation);
-  EXPECT_TRUE(watch.told("fenced"));
+  EXPECT_TRUE(watch.told(EventKind::fenced));
+  // Two that take writes are a split brain, even when it is clear which of them is right.
+  ASSERT_TRUE(watch.until([&] { return watch.told(EventKind::split_brain); }));
+  EXPECT_THAT(watch.now->split_brain, ::testing::ElementsAre(0, 1));
+  EXPECT_EQ(watch.now->primary, MemberIndex{1});
+  set[0].kill9_tree();
+  ASSERT_TRUE(watch.until([&] { return watch.told(EventKind::split_brain_ended); }));
+  EXPECT_THAT(watch.now->split_brain, ::testing::IsEmpty());
 }
 
 TEST(Monitor, replicas_that_stay_on_the_old_timeline_leave_the_read_pool) {
@@ -264,8 +272,8 @@ TEST(Monitor, ending_one_session_takes_nobody_down) {
   watch.run(milliseconds(300));
   EXPECT_EQ(watch.now->primary, MemberIndex{0});
   EXPECT_EQ(watch.now->epoch, 1U);
-  EXPECT_FALSE(watch.told("primary_lost"));
-  EXPECT_FALSE(watch.told("member_down"));
+  EXPECT_FALSE(watch.told(EventKind::primary_lost));
+  EXPECT_FALSE(watch.told(EventKind::member_down));
   EXPECT_GE(watch.now->version, version);
 }
 
@@ -326,8 +334,8 @@ TEST(Monitor, exhausted_connections_are_not_a_failure) {
   watch.run(seconds(1));
   EXPECT_EQ(watch.now->primary, MemberIndex{0});
   EXPECT_GT(watch.statistics(0).results[static_cast<std::size_t>(Grade::too_many)], 3U);
-  EXPECT_TRUE(watch.told("monitor_not_let_in"));
-  EXPECT_FALSE(watch.told("primary_lost"));
+  EXPECT_TRUE(watch.told(EventKind::probe_inconclusive));
+  EXPECT_FALSE(watch.told(EventKind::primary_lost));
 }
 
 TEST(Monitor, walsender_slots_let_the_monitor_into_a_full_server) {
@@ -339,7 +347,7 @@ TEST(Monitor, walsender_slots_let_the_monitor_into_a_full_server) {
   watch.run(seconds(1));
   EXPECT_GT(watch.statistics(0).results[static_cast<std::size_t>(Grade::ok)], before + 3);
   EXPECT_EQ(watch.now->primary, MemberIndex{0});
-  EXPECT_FALSE(watch.told("primary_lost"));
+  EXPECT_FALSE(watch.told(EventKind::primary_lost));
 }
 
 // I-18: with only the postmaster hung nobody can connect, but sessions that exist still write.
@@ -356,7 +364,7 @@ TEST(Monitor, hung_postmaster_takes_nobody_down) {
   }
   ::kill(set.primary().postmaster_pid(), SIGCONT);
   EXPECT_EQ(watch.now->primary, MemberIndex{0});
-  EXPECT_FALSE(watch.told("primary_lost"));
+  EXPECT_FALSE(watch.told(EventKind::primary_lost));
 }
 
 TEST(Monitor, standby_that_lets_nobody_in_is_starting) {
@@ -379,7 +387,7 @@ TEST(Monitor, probes_through_tls) {
   config::Cluster cluster = cluster_of({&server});
   cluster.tls.mode = config::SslMode::disable;
   Watch watch(cluster);
-  ASSERT_TRUE(watch.until([&] { return watch.told("monitor_not_let_in"); }));
+  ASSERT_TRUE(watch.until([&] { return watch.told(EventKind::monitor_access_denied); }));
   cluster.tls.mode = config::SslMode::require;
   watch.monitor.update(cluster);
   ASSERT_TRUE(watch.until_primary(0));
@@ -453,10 +461,10 @@ TEST(Monitor, evidence_is_answered_by_a_probe) {
   Watch watch(cluster);
   ASSERT_TRUE(watch.until_primary(0));
   watch.run(milliseconds(50));
-  const auto probes = watch.statistics(0).probes;
+  const auto probes = watch.statistics(0).full_probes;
   const auto connects = watch.statistics(0).connects;
   watch.monitor.evidence(0, Evidence::answer_overdue);
-  ASSERT_TRUE(watch.until([&] { return watch.statistics(0).probes > probes; }));
+  ASSERT_TRUE(watch.until([&] { return watch.statistics(0).full_probes > probes; }));
   EXPECT_EQ(watch.statistics(0).connects, connects);
   watch.monitor.evidence(0, Evidence::connect_refused);
   ASSERT_TRUE(watch.until([&] { return watch.statistics(0).connects > connects; }));
@@ -500,6 +508,7 @@ TEST(Monitor, name_without_address_is_told_and_stops_nothing) {
   ASSERT_TRUE(watch.until_primary(0));
   ASSERT_TRUE(watch.until_state(2, MemberState::down));
   EXPECT_THAT(watch.now->members[2].reason, ::testing::HasSubstr("no-such-host.invalid"));
+  EXPECT_TRUE(watch.told(EventKind::dns_failed));
 }
 
 TEST(Monitor, host_names_are_resolved) {
@@ -518,7 +527,7 @@ TEST(Monitor, wrong_password_is_told_and_does_not_spin) {
   config::Cluster cluster = cluster_of({&server});
   cluster.monitor.password = config::Secret("wrong");
   Watch watch(cluster);
-  ASSERT_TRUE(watch.until([&] { return watch.told("monitor_not_let_in"); }));
+  ASSERT_TRUE(watch.until([&] { return watch.told(EventKind::monitor_access_denied); }));
   EXPECT_EQ(watch.now->members[0].state, MemberState::unknown);
   EXPECT_THAT(watch.now->members[0].reason, ::testing::HasSubstr("28P01"));
   const auto before = watch.statistics(0).connects;
@@ -549,6 +558,9 @@ TEST(Monitor, reload_adds_and_removes_members_and_leaves_others_alone) {
   watch.monitor.update(without);
   ASSERT_EQ(watch.now->members.size(), 3U);  // indices stay
   EXPECT_EQ(watch.now->members[1].state, MemberState::down);
+  EXPECT_TRUE(watch.now->members[1].removed);
+  EXPECT_TRUE(watch.told(EventKind::member_removed));
+  EXPECT_FALSE(watch.told(EventKind::member_down));
   EXPECT_FALSE(watch.now->members[1].accepts_reads);
   watch.run(milliseconds(200));
   EXPECT_EQ(watch.now->members[1].state, MemberState::down);

@@ -41,6 +41,7 @@ TEST(ProbeSql, reads_a_standby_whose_receiver_knows_more_than_its_control_file) 
   EXPECT_EQ(seen->received, 0x100000028U);
   ASSERT_TRUE(seen->receiver);
   EXPECT_TRUE(seen->receiver->visible);
+  EXPECT_EQ(seen->receiver->status, ReceiverStatus::streaming);
   EXPECT_EQ(seen->receiver->silence, std::chrono::milliseconds(1500));
 }
 
@@ -50,6 +51,7 @@ TEST(ProbeSql, receiver_without_pg_monitor_shows_its_existence_only) {
   const auto seen = read_state(row, constants);
   ASSERT_TRUE(seen && seen->receiver);
   EXPECT_FALSE(seen->receiver->visible);
+  EXPECT_EQ(seen->receiver->status, ReceiverStatus::other);
   EXPECT_EQ(seen->timeline, 1U);
 }
 

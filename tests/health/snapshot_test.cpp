@@ -81,6 +81,8 @@ TEST_F(StatusTest, removed_member_is_down_whatever_it_answers) {
   view.role = Role::replica;
   view.accepts_reads = true;
   EXPECT_EQ(status(Presence::removed).state, MemberState::down);
+  EXPECT_TRUE(status(Presence::removed).removed);
+  EXPECT_FALSE(status().removed);
   EXPECT_FALSE(status(Presence::removed).accepts_reads);
 }
 
@@ -94,7 +96,10 @@ TEST(SameSnapshot, positions_are_told_apart_from_what_matters) {
   EXPECT_FALSE(same_positions(a, b));
   for (const auto change :
        {+[](Topology& t) { t.epoch = 2; }, +[](Topology& t) { t.primary = 0; },
-        +[](Topology& t) { t.members[0].state = MemberState::down; },
+        +[](Topology& t) {
+          t.split_brain = {0, 1};
+        },
+        +[](Topology& t) { t.members[0].removed = true; }, +[](Topology& t) { t.members[0].state = MemberState::down; },
         +[](Topology& t) { t.members[0].accepts_reads = true; }, +[](Topology& t) { t.members[0].generation = 2; },
         +[](Topology& t) { t.members[0].address = "::1"; }, +[](Topology& t) { t.members.emplace_back(); }}) {
     Topology c = a;

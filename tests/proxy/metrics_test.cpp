@@ -1,0 +1,90 @@
+#include "proxy/admin/metrics.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <sstream>
+
+#include "health/monitor.hpp"
+#include "proxy/worker.hpp"
+
+namespace holdfast::proxy {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class MetricsTest : public ::testing::Test {
+ protected:
+  void publish(health::Topology topology) {
+    metrics.topology(std::make_shared<const health::Topology>(std::move(topology)));
+  }
+
+  std::vector<std::unique_ptr<Worker>> workers;
+  Metrics::Monitors monitors;
+  Metrics metrics{workers, monitors};
+  health::Topology cluster{
+      .cluster = "main",
+      .primary = 0,
+      .members = {{.name = "pg1", .state = health::MemberState::primary},
+                  {.name = "pg2", .state = health::MemberState::replica, .lag_bytes = 8, .lag_known = true}}};
+};
+
+TEST_F(MetricsTest, split_brain_is_1_while_it_lasts) {
+  publish(cluster);
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_cluster_split_brain{cluster=\"main\"} 0\n"));
+  cluster.split_brain = {0, 1};
+  publish(cluster);
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_cluster_split_brain{cluster=\"main\"} 1\n"));
+}
+
+TEST_F(MetricsTest, events_are_counted_by_kind_from_0_on) {
+  publish(cluster);
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_health_events_total{cluster=\"main\",event=\"split_brain\"} 0\n"));
+  metrics.event({.time = {}, .kind = health::EventKind::split_brain, .cluster = "main"});
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_health_events_total{cluster=\"main\",event=\"split_brain\"} 1\n"));
+}
+
+TEST_F(MetricsTest, members_that_a_reload_removed_are_not_shown) {
+  publish(cluster);
+  EXPECT_THAT(metrics.text(), HasSubstr("holdfast_member_lag_bytes{cluster=\"main\",member=\"pg2\"} 8\n"));
+  cluster.members[1] = {.name = "pg2", .state = health::MemberState::down, .removed = true};
+  publish(cluster);
+  EXPECT_THAT(metrics.text(), HasSubstr("member=\"pg1\""));
+  EXPECT_THAT(metrics.text(), Not(HasSubstr("member=\"pg2\"")));
+}
+
+TEST_F(MetricsTest, probes_are_counted_by_result) {
+  boost::asio::io_context context;
+  const config::Cluster watched{.name = "main", .members = {{.name = "pg1", .host = "127.0.0.1"}}};
+  monitors.emplace("main", std::make_unique<health::Monitor>(
+                               context, watched, [](const health::TopologyPtr&) {}, [](const health::Event&) {}));
+  cluster.members.pop_back();
+  publish(cluster);
+  const auto text = metrics.text();
+  for (std::size_t i = 0; i < health::grade_count; ++i) {
+    const std::string grade = health::name_of(static_cast<health::Grade>(i));
+    EXPECT_THAT(
+        text, HasSubstr("holdfast_member_probes_total{cluster=\"main\",member=\"pg1\",result=\"" + grade + "\"} 0\n"));
+  }
+  EXPECT_THAT(text, HasSubstr("\nholdfast_member_probe_seconds_count{cluster=\"main\",member=\"pg1\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("\nholdfast_member_probe_seconds_sum{cluster=\"main\",member=\"pg1\"} 0\n"));
+}
+
+// A HELP line is read alone, by a person who has not seen the one before.
+TEST_F(MetricsTest, every_family_has_a_help_line_that_is_a_sentence) {
+  publish(cluster);
+  std::istringstream lines(metrics.text());
+  std::size_t count = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("# HELP ")) continue;
+    ++count;
+    EXPECT_THAT(line, ::testing::MatchesRegex("# HELP holdfast_[a-z_]* [A-Z1].*[.]"));
+    EXPECT_THAT(line, Not(HasSubstr("Of them")));
+  }
+  EXPECT_GT(count, 30U);
+}
+
+}  // namespace
+}  // namespace holdfast::proxy
