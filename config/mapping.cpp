@@ -66,10 +66,21 @@ void Mapping::read_entry(const YamlEntry& entry, const std::string& key) {
       return;
     }
   }
+  if (const auto* misplaced = find_misplaced(key)) return complain_misplaced(entry, *misplaced);
   progress_.complain(entry.place, path_of(printable(key, 64)), "is not a setting" + hint(key));
 }
 
-// A secret's own key, or that with `_file` or `_env` behind it. False: it is none of these.
+void Mapping::complain_misplaced(const YamlEntry& entry, const Key& key) {
+  const Levels here{.process = scope_ == Scope::process,
+                    .listener = scope_ == Scope::listener,
+                    .database = scope_ == Scope::database,
+                    .user = scope_ == Scope::user};
+  progress_.complain(
+      entry.place, path_of(key.path),
+      "can't be set " + to_string(here) + ": " + std::string(key.levels.why) + "; set it " + to_string(key.levels));
+}
+
+// A secret's own key, or that key with `_file` or `_env` at its end. False: it is none of these.
 bool Mapping::note_secret(const YamlEntry& entry, const std::string& key) {
   static constexpr std::pair<std::string_view, Source> endings[] = {
       {"", Source::literal}, {"_file", Source::file}, {"_env", Source::environment}};
@@ -131,7 +142,7 @@ void Mapping::read_secret(const Slot& slot, const std::vector<SecretSource>& sou
   }
 }
 
-// What is not there has no place of its own: then it is the key's.
+// A value that is missing has no place of its own: then the key's is given.
 void Mapping::complain_value(const YamlEntry& entry, const std::string& path, ValueProblem problem) {
   const bool absent = entry.value->kind == Kind::null;
   progress_.complain(absent ? entry.place : problem.place, path, std::move(problem.message));
@@ -142,13 +153,23 @@ const Slot* Mapping::find_slot(std::string_view key) const {
   return found == slots_.end() ? nullptr : &*found;
 }
 
+// A session setting that belongs to other levels than this one.
+const Key* Mapping::find_misplaced(std::string_view key) const {
+  const bool has_session_settings = allows({}, scope_);
+  if (!has_session_settings) return nullptr;
+  for (const auto* setting : keys(Scope::session)) {
+    if (setting->path == key) return setting;
+  }
+  return nullptr;
+}
+
 bool Mapping::is_group(std::string_view key) const {
   return std::ranges::any_of(slots_, [&](const Slot& slot) {
     return slot.key->path.starts_with(key) && slot.key->path.substr(key.size()).starts_with('.');
   });
 }
 
-// The words that may stand directly inside `group` ("" for the mapping itself).
+// The words that are allowed directly inside `group` ("" for the mapping itself).
 std::vector<std::string_view> Mapping::words_in(std::string_view group) const {
   std::vector<std::string_view> result;
   const auto add = [&](std::string_view word) {
@@ -175,9 +196,9 @@ std::string Mapping::list_words_in(std::string_view group) const {
   return result;
 }
 
-// What may have been meant: a neighbour with a similar name, or a setting that lives elsewhere.
+// What may have been meant: a neighbour with a similar name, or a setting of another mapping.
 std::string Mapping::hint(const std::string& key) const {
-  // Nobody mends that many by hints, and a hostile file of a hundred thousand keys must not take a minute.
+  // No reader needs that many hints, and a hostile file of a hundred thousand keys must not take a minute.
   constexpr std::size_t most_hints = 200;
   if (progress_.problems.size() >= most_hints) return "";
   const auto dot = key.rfind('.');
@@ -186,7 +207,7 @@ std::string Mapping::hint(const std::string& key) const {
   const auto neighbours = words_in(group);
   if (const auto near = suggest(word, neighbours)) return "; did you mean '" + std::string(*near) + "'?";
   if (const auto elsewhere = find_elsewhere(word); !elsewhere.empty()) return "; did you mean " + elsewhere + "?";
-  return "; here may stand: " + list_words_in(group);
+  return "; the settings here are: " + list_words_in(group);
 }
 
 // `pool_size` → 'pool.size', `hold_timeout` → 'pool.hold_timeout', `workers` in a listener → 'workers' at the top.

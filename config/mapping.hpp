@@ -21,7 +21,7 @@ namespace holdfast::config {
 struct Progress {
   Loaded loaded;
   Problems problems;
-  bool literal_secret = false;  // a password stands in the configuration itself
+  bool literal_secret = false;  // the configuration itself contains a password
 
   [[nodiscard]] const std::string& file() const { return loaded.origins.file; }
   void complain(Place place, const std::string& key, std::string message);
@@ -32,7 +32,7 @@ struct Progress {
 // Reads one mapping into the fields behind `slots`. Used once, then thrown away; `node` must outlive it.
 class Mapping {
  public:
-  // A collection inside of it ("members"), whose entries are read by whoever knows the object.
+  // A collection inside of it ("members"), whose entries are read by the caller, which knows the object.
   using Found = std::map<std::string_view, const YamlEntry*>;
 
   // `path` is where the mapping stands: "clusters.main"; empty at the top.
@@ -56,8 +56,10 @@ class Mapping {
   void read_value(const Slot& slot, const YamlEntry& entry);
   void read_secret(const Slot& slot, const std::vector<SecretSource>& sources);
   void complain_value(const YamlEntry& entry, const std::string& path, ValueProblem problem);
+  void complain_misplaced(const YamlEntry& entry, const Key& key);
 
   [[nodiscard]] const Slot* find_slot(std::string_view key) const;
+  [[nodiscard]] const Key* find_misplaced(std::string_view key) const;
   [[nodiscard]] bool is_group(std::string_view key) const;
   [[nodiscard]] std::vector<std::string_view> words_in(std::string_view group) const;
   [[nodiscard]] std::string list_words_in(std::string_view group) const;

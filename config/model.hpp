@@ -41,15 +41,15 @@ enum class ListenTls : std::uint8_t { disable, allow, require };
 // towards servers: libpq's sslmode (manual, 34.19)
 enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
 
-// Settings that may stand at the level of the process, a listener, a database or a user; the most specific wins
-// (user over database over listener over process). Unset means: ask the next level.
+// Settings of the process, a listener, a database or a user; the most specific wins (user over database over listener
+// over process). Unset means: ask the next level. A few are not for every level: Key::levels.
 struct SessionSettings {
   std::optional<PoolMode> pool_mode;
   std::optional<std::uint32_t> pool_size;     // server connections per member, database and user, of the whole process
   std::optional<std::uint32_t> max_clients;   // of this listener, database or user; the process has limits.max_clients
   std::optional<Milliseconds> wait_timeout;   // for a free server connection, then 53300
   std::optional<Milliseconds> hold_timeout;   // for a primary, then 57P03
-  std::optional<std::uint32_t> hold_limit;    // clients that may wait for a primary at once
+  std::optional<std::uint32_t> hold_limit;    // clients of the process that may wait for a primary at once
   std::optional<Milliseconds> query_timeout;  // 0: none
   std::optional<Milliseconds> idle_in_transaction_timeout;  // 0: none
   std::optional<Milliseconds> client_idle_timeout;          // 0: none

@@ -90,11 +90,10 @@ std::string standard_text(const Key& key) {
   return text.empty() ? "\"\"" : text;
 }
 
-// Levels at which a session setting may not stand.
+// Where a session setting that is not for every level may be set: " Only at the top level."
 std::string levels_text(const Key& key) {
-  std::string result;
-  if (!key.levels.process) result += " Not at the top level.";
-  return result;
+  const bool everywhere = key.levels.process && key.levels.listener && key.levels.database && key.levels.user;
+  return everywhere ? "" : " Only " + to_string(key.levels) + ".";
 }
 
 // ---- YAML -------------------------------------------------------------------------------------------------------
@@ -109,7 +108,7 @@ void comment(std::ostream& out, std::string_view indent, std::string text) {
   }
 }
 
-// What stands for the values that have no default, so that the whole is a configuration.
+// A sample for each value that has no default, so that the whole is a configuration.
 std::string_view sample(std::string_view path) {
   if (path == "address") return "127.0.0.1:6432";
   if (path == "name") return "pg1";
@@ -131,7 +130,7 @@ void yaml_keys(std::ostream& out, const std::vector<const Key*>& list, const std
     auto facts = type_text(*key);
     if (const auto range = range_text(*key); !range.empty()) facts += ", " + range;
     if (key->applies == Applies::restart) facts += ", changes with a restart";
-    comment(out, inner, std::string(key->doc) + " [" + facts + "]");
+    comment(out, inner, std::string(key->doc) + levels_text(*key) + " [" + facts + "]");
     const bool commented = !key->required && (!key->standard || key->type == Type::secret);
     const std::string value = commented || key->required ? std::string(sample(key->path)) : standard_text(*key);
     if (bullet) {

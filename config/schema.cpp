@@ -1,6 +1,8 @@
 #include "config/schema.hpp"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "config/binding.hpp"
 
@@ -8,24 +10,11 @@ namespace holdfast::config {
 
 namespace {
 
-bool stands_at(const Levels& levels, Scope scope) {
-  switch (scope) {
-    case Scope::process: return levels.process;
-    case Scope::listener: return levels.listener;
-    case Scope::database: return levels.database;
-    case Scope::user: return levels.user;
-    case Scope::session: return true;
-    case Scope::cluster:
-    case Scope::member: return false;
-  }
-  return false;
-}
-
 std::vector<const Key*> collect(const auto& table, Scope scope) {
   std::vector<const Key*> result;
   for (const auto& binding : table) result.push_back(&binding.key);
   for (const auto& binding : session_table()) {
-    if (stands_at(binding.key.levels, scope)) result.push_back(&binding.key);
+    if (allows(binding.key.levels, scope)) result.push_back(&binding.key);
   }
   return result;
 }
@@ -44,7 +33,7 @@ std::vector<Slot> all_slots(Object& object, const std::vector<Binding<Object>>& 
   add_slots(result, object, table);
   if (settings == nullptr) return result;
   for (const auto& binding : session_table()) {
-    if (!stands_at(binding.key.levels, scope)) continue;
+    if (!allows(binding.key.levels, scope)) continue;
     result.push_back(
         {&binding.key, [settings, assign = binding.assign](Value value) { assign(*settings, std::move(value)); }});
   }
@@ -58,7 +47,7 @@ std::vector<Reading> all_readings(const Object& object, const std::vector<Bindin
   for (const auto& binding : table) result.push_back({&binding.key, binding.read(object)});
   if (settings == nullptr) return result;
   for (const auto& binding : session_table()) {
-    if (stands_at(binding.key.levels, scope)) result.push_back({&binding.key, binding.read(*settings)});
+    if (allows(binding.key.levels, scope)) result.push_back({&binding.key, binding.read(*settings)});
   }
   return result;
 }
@@ -73,6 +62,36 @@ constexpr std::array<Collection, 5> all_collections{{
 }};
 
 }  // namespace
+
+bool allows(const Levels& levels, Scope scope) {
+  switch (scope) {
+    case Scope::process: return levels.process;
+    case Scope::listener: return levels.listener;
+    case Scope::database: return levels.database;
+    case Scope::user: return levels.user;
+    case Scope::session: return true;
+    case Scope::cluster:
+    case Scope::member: return false;
+  }
+  return false;
+}
+
+std::string to_string(const Levels& levels) {
+  const std::pair<bool, std::string_view> places[] = {{levels.process, "at the top level"},
+                                                      {levels.listener, "in a listener"},
+                                                      {levels.database, "in a database"},
+                                                      {levels.user, "in a user"}};
+  const auto count = std::ranges::count(places, true, &std::pair<bool, std::string_view>::first);
+  std::string result;
+  std::ptrdiff_t written = 0;
+  for (const auto& [allowed, place] : places) {
+    if (!allowed) continue;
+    if (written > 0) result += written + 1 == count ? " or " : ", ";
+    result += place;
+    ++written;
+  }
+  return result;
+}
 
 std::string_view name_of(Type type) {
   switch (type) {

@@ -1,5 +1,5 @@
-// The one table of settings. Loading, validation, suggestions, the reference, the JSON schema, SHOW CONFIG and the
-// reload's diff all derive from it; to add a setting, add its field to model.hpp and its line to schema.cpp.
+// The one table of settings. Loading, validation, suggestions, the reference, the JSON schema and the reload's diff all
+// derive from it; to add a setting, add its field to model.hpp and its line to table.cpp.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ enum class Type : std::uint8_t {
 };
 [[nodiscard]] std::string_view name_of(Type type);
 
-// The mappings of the file. `session` stands for the settings that four of them share.
+// The mappings of the file. `session`: the settings that four of them share.
 enum class Scope : std::uint8_t { process, listener, cluster, member, database, user, session };
 
 // A value of an enum; one that is known but not built yet is refused with these words.
@@ -47,13 +47,18 @@ struct Range {
   std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
 };
 
-// Where a session setting may stand.
+// Where a session setting may be set. What belongs to a pool is not a listener's: its clients share the pools of the
+// others.
 struct Levels {
   bool process = true;
   bool listener = true;
   bool database = true;
   bool user = true;
+  std::string_view why = {};  // not at the other levels: "a pool serves the clients of all listeners"
 };
+[[nodiscard]] bool allows(const Levels& levels, Scope scope);
+// "at the top level, in a database or in a user"
+[[nodiscard]] std::string to_string(const Levels& levels);
 
 // The facts of one setting. A secret `password` brings `password_file` and `password_env` with it.
 struct Key {
@@ -75,7 +80,7 @@ struct Slot {
   const Key* key;
   std::function<void(Value)> assign;
 };
-// A key with what an object holds; no value: not set at this level.
+// A key with the value that an object has; none: not set at this level.
 struct Reading {
   const Key* key;
   std::optional<Value> value;
@@ -99,14 +104,14 @@ struct Reading {
 [[nodiscard]] std::vector<Reading> readings(const Database& object);
 [[nodiscard]] std::vector<Reading> readings(const User& object);
 
-// Whatever `level` sets replaces what `into` has.
+// What `level` sets replaces the value in `into`.
 void merge(const SessionSettings& level, EffectiveSettings& into);
 
 // Whether an entry that comes or goes is taken up by a running process.
 struct Collection {
   std::string_view path;  // "listen", "clusters", "members", "databases", "users"
-  Scope inside;           // the mapping it stands in
-  Scope entries;          // what it holds
+  Scope inside;           // the mapping that it is in
+  Scope entries;          // what its entries are
   Applies applies;        // to an entry that came or went
   std::string_view doc;
 };

@@ -15,6 +15,10 @@ constexpr std::uint64_t hour = 60 * minute;
 constexpr std::uint64_t day = 24 * hour;
 constexpr Range up_to_a_day{1, day};
 
+constexpr Levels of_a_pool{.listener = false, .why = "a pool serves the clients of all listeners"};
+constexpr Levels of_the_process{
+    .listener = false, .database = false, .user = false, .why = "it is one limit for the whole process"};
+
 Binding<Listener> listen_address() {
   return {{.path = "address",
            .doc = "Where clients connect: an IP address and a port (0.0.0.0:6432, [::1]:6432), or the folder of a Unix "
@@ -28,7 +32,9 @@ Binding<Listener> listen_address() {
             object.address = std::move(address.host);
             object.port = address.port;
           },
-          [](const Listener& object) -> std::optional<Value> { return Address{object.address, object.port}; }};
+          [](const Listener& object) -> std::optional<Value> {
+            return Address{object.address, object.port};
+          }};
 }
 
 Binding<Config> http_address() {
@@ -45,7 +51,9 @@ Binding<Config> http_address() {
         object.http.address = std::move(address.host);
         object.http.port = address.port;
       },
-      [](const Config& object) -> std::optional<Value> { return Address{object.http.address, object.http.port}; }};
+      [](const Config& object) -> std::optional<Value> {
+        return Address{object.http.address, object.http.port};
+      }};
 }
 
 // `consistency` holds two fields that always travel together, so that a level never inherits half of it.
@@ -78,7 +86,7 @@ SessionBinding max_clients() {
   return {{{.path = "max_clients",
             .doc = "Clients of this listener, database or user that may be connected at once. Further ones get 53300.",
             .range = {1, 1000000},
-            .levels = {.process = false},
+            .levels = {.process = false, .why = "the limit of the whole process is limits.max_clients"},
             .type = Type::integer},
            [](SessionSettings& object, Value value) {
              object.max_clients = static_cast<std::uint32_t>(std::get<std::uint64_t>(value));
@@ -270,7 +278,8 @@ const std::vector<SessionBinding>& session_table() {
       bind_session<&S::pool_size, &E::pool_size>(
           {.path = "pool.size",
            .doc = "Server connections per member, database and user, of the whole process.",
-           .range = {1, 100000}}),
+           .range = {1, 100000},
+           .levels = of_a_pool}),
       bind_session<&S::wait_timeout, &E::wait_timeout>(
           {.path = "pool.wait_timeout",
            .doc = "How long a client waits for a free server connection; then it gets 53300.",
@@ -283,15 +292,18 @@ const std::vector<SessionBinding>& session_table() {
           {.path = "pool.hold_limit",
            .doc = "Clients that may wait for a primary at once; further ones get 57P03 without waiting.",
            .range = {1, 1000000},
-           .zero = "nobody waits"}),
+           .zero = "nobody waits",
+           .levels = of_the_process}),
       bind_session<&S::server_idle_timeout, &E::server_idle_timeout>(
           {.path = "pool.idle_timeout",
            .doc = "Server connections that nobody used for so long are closed.",
-           .range = {second, 365 * day}}),
+           .range = {second, 365 * day},
+           .levels = of_a_pool}),
       bind_session<&S::server_lifetime, &E::server_lifetime>(
           {.path = "pool.lifetime",
            .doc = "Server connections that are older are closed when they are given back.",
-           .range = {second, 365 * day}}),
+           .range = {second, 365 * day},
+           .levels = of_a_pool}),
       bind_session<&S::on_session_state, &E::on_session_state>(
           {.path = "pool.on_session_state",
            .doc = "What happens when a client leaves state in a session that can't be re-created: `pin` keeps the "

@@ -211,10 +211,40 @@ class Validator {
       if (database.name == "*" && !database.database.empty()) {
         warn(path + ".database", "every name that a client asks for leads to this one database");
       }
+      check_shared_pools(database, path);
       if (database.name == "holdfast" || database.name == "pgbouncer") {
         error(path, "is the name of the admin console; use another one and give `database:`");
       }
     }
+  }
+
+  // Entries that lead to the same database of the same cluster share its pools, so their settings must agree.
+  void check_shared_pools(const Database& alias, const std::string& path) {
+    if (alias.database.empty()) return;
+    for (const auto& other : config_.databases) {
+      const bool reported = !other.database.empty() && &other > &alias;  // a pair of aliases once, at the later one
+      if (&other == &alias || reported) continue;
+      if (other.cluster == alias.cluster && leads_to(other, alias.database)) compare_pools(alias, other, path);
+    }
+  }
+
+  // Does a client reach the database `name` of the servers by this entry?
+  [[nodiscard]] bool leads_to(const Database& entry, std::string_view name) const {
+    if (!entry.database.empty()) return entry.database == name;
+    return config_.find_database(name) == &entry;
+  }
+
+  void compare_pools(const Database& alias, const Database& other, const std::string& path) {
+    const auto ours = config_.effective({}, &alias, nullptr);
+    const auto theirs = config_.effective({}, &other, nullptr);
+    const auto compare = [&](const char* key, const auto& a, const auto& b) {
+      if (a == b) return;
+      warn(path + "." + key, "differs from that of " + join("databases", other.name) +
+                                 ": both lead to the same database and share its pools; set both to the same value");
+    };
+    compare("pool.size", ours.pool_size, theirs.pool_size);
+    compare("pool.idle_timeout", ours.server_idle_timeout, theirs.server_idle_timeout);
+    compare("pool.lifetime", ours.server_lifetime, theirs.server_lifetime);
   }
 
   [[nodiscard]] std::string known_clusters() const {

@@ -127,7 +127,7 @@ TEST(Load, reads_bounded_consistency_in_both_forms) {
 }
 
 TEST(Load, reads_session_settings_at_every_level) {
-  const auto config = must_load(R"(listen: [ { address: "[::1]:6433", route: replica, pool: { size: 2 } } ]
+  const auto config = must_load(R"(listen: [ { address: "[::1]:6433", route: replica, pool: { wait_timeout: 2s } } ]
 clusters: { main: { members: [ { name: pg1, host: /run/postgresql, port: 5433 } ] } }
 databases: { app: { cluster: main, database: app_live, pool: { size: 3 }, max_clients: 9 } }
 users: { joe: { pool: { size: 4 } }, jim: }
@@ -137,7 +137,7 @@ auth: { method: trust }
   EXPECT_EQ(config.settings.pool_size, 1U);
   EXPECT_EQ(config.listeners[0].address, "::1");
   EXPECT_EQ(config.listeners[0].port, 6433);
-  EXPECT_EQ(config.listeners[0].settings.pool_size, 2U);
+  EXPECT_EQ(config.listeners[0].settings.wait_timeout, 2s);
   EXPECT_EQ(config.listeners[0].settings.route, Route::replica);
   EXPECT_EQ(config.databases[0].settings.pool_size, 3U);
   EXPECT_EQ(config.databases[0].settings.max_clients, 9U);
@@ -189,11 +189,39 @@ TEST(Load, refuses_an_unknown_key_and_knows_where_it_belongs) {
   expect_problem_after_valid("pool_size: 3\n", 6, 1, "pool_size", "did you mean 'pool.size'?");
   expect_problem_after_valid("users:\n  joe: { workers: 3 }\n", 7, 10, "users.joe.workers",
                              "did you mean 'workers' at the top level?");
-  expect_problem_after_valid("max_clients: 3\n", 6, 1, "max_clients", "did you mean 'limits.max_clients'?");
 }
 
-TEST(Load, refuses_an_unknown_key_and_lists_what_may_stand_there) {
-  expect_problem_after_valid("http: { zzzzzz: 1 }\n", 6, 9, "http.zzzzzz", "here may stand: address");
+// A pool serves the clients of all listeners: which of its values would be in force depended on who came first.
+TEST(Load, refuses_settings_of_a_pool_in_a_listener) {
+  for (const std::string setting : {"size: 5", "idle_timeout: 5m", "lifetime: 5h"}) {
+    const auto key = setting.substr(0, setting.find(':'));
+    expect_problem(
+        "listen:\n  - address: 127.0.0.1:6432\n    pool: { mode: session, " + setting + " }\n" +
+            valid.substr(valid.find('\n') + 1),
+        3, 28, "listen[0].pool." + key,
+        "can't be set in a listener: a pool serves the clients of all listeners; set it at the top level, in "
+        "a database or in a user");
+    for (const std::string level : {"", "databases.*", "users.joe"}) {
+      const auto text = "pool: { " + setting + " }";
+      const auto config = level.empty()          ? valid + text + "\n"
+                          : level == "users.joe" ? valid + "users: { joe: { " + text + " } }\n"
+                                                 : std::string(valid).replace(valid.find("{ cluster: main }"), 17,
+                                                                              "{ cluster: main, " + text + " }");
+      must_load(config);
+    }
+  }
+}
+
+TEST(Load, refuses_a_limit_of_the_process_elsewhere) {
+  expect_problem_after_valid("users: { joe: { pool: { hold_limit: 5 } } }\n", 6, 25, "users.joe.pool.hold_limit",
+                             "can't be set in a user: it is one limit for the whole process; set it at the top level");
+  expect_problem_after_valid("max_clients: 3\n", 6, 1, "max_clients",
+                             "can't be set at the top level: the limit of the whole process is limits.max_clients; set "
+                             "it in a listener, in a database or in a user");
+}
+
+TEST(Load, refuses_an_unknown_key_and_lists_the_settings_there) {
+  expect_problem_after_valid("http: { zzzzzz: 1 }\n", 6, 9, "http.zzzzzz", "the settings here are: address");
 }
 
 TEST(Load, refuses_a_key_given_twice) {

@@ -39,7 +39,7 @@ TEST(Config, finds_users_and_clusters_by_their_exact_name) {
   EXPECT_EQ(config.find_cluster("c"), nullptr);
 }
 
-TEST(Config, goes_by_the_defaults_when_nobody_says_anything) {
+TEST(Config, has_the_defaults_in_force_when_nothing_is_set) {
   EXPECT_EQ(Config{}.effective(Listener{}, nullptr, nullptr), EffectiveSettings{});
 }
 
@@ -48,17 +48,17 @@ TEST(Config, lets_the_most_specific_level_win) {
   Listener listener;
   Database database;
   User user;
-  config.settings.pool_size = 1;
-  const auto size = [&] { return config.effective(listener, &database, &user).pool_size; };
-  EXPECT_EQ(size(), 1U);
-  listener.settings.pool_size = 2;
-  EXPECT_EQ(size(), 2U);
-  database.settings.pool_size = 3;
-  EXPECT_EQ(size(), 3U);
-  user.settings.pool_size = 4;
-  EXPECT_EQ(size(), 4U);
-  EXPECT_EQ(config.effective(listener, nullptr, nullptr).pool_size, 2U);
-  EXPECT_EQ(config.effective(listener, &database, nullptr).pool_size, 3U);
+  config.settings.wait_timeout = 1s;
+  const auto wait = [&] { return config.effective(listener, &database, &user).wait_timeout; };
+  EXPECT_EQ(wait(), 1s);
+  listener.settings.wait_timeout = 2s;
+  EXPECT_EQ(wait(), 2s);
+  database.settings.wait_timeout = 3s;
+  EXPECT_EQ(wait(), 3s);
+  user.settings.wait_timeout = 4s;
+  EXPECT_EQ(wait(), 4s);
+  EXPECT_EQ(config.effective(listener, nullptr, nullptr).wait_timeout, 2s);
+  EXPECT_EQ(config.effective(listener, &database, nullptr).wait_timeout, 3s);
 }
 
 TEST(Config, takes_each_setting_from_its_own_level) {

@@ -50,6 +50,19 @@ TEST(Reference, names_every_key_in_every_format) {
   }
 }
 
+TEST(Reference, says_at_which_levels_a_setting_is_allowed) {
+  const auto markdown = reference(ReferenceFormat::markdown);
+  const auto line = markdown.substr(markdown.find("| `pool.size` |"));
+  EXPECT_THAT(line.substr(0, line.find('\n')),
+              testing::HasSubstr("Only at the top level, in a database or in a user."));
+  const auto schema = reference(ReferenceFormat::json_schema);
+  const auto listen = schema.find("\"listen\":{");
+  ASSERT_NE(listen, std::string::npos);
+  const auto pool = schema.substr(schema.find("\"pool\":{", listen));
+  EXPECT_LT(pool.find("\"mode\":{"), pool.find("\"reads\":{"));
+  EXPECT_GT(pool.find("\"size\":{"), pool.find("\"reads\":{"));
+}
+
 TEST(Reference, is_a_json_schema_that_is_well_formed) {
   // JSON is YAML: the schema parses when its brackets, quotes and commas are right, and none of its keys stands twice.
   const auto problems = test::must_fail(reference(ReferenceFormat::json_schema));

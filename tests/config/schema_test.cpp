@@ -110,6 +110,36 @@ TEST(Schema, ties_every_slot_to_the_field_that_its_reading_gives) {
   check(User{});
 }
 
+TEST(Schema, says_why_a_setting_is_not_for_every_level) {
+  for (const auto* key : keys(Scope::session)) {
+    const auto& levels = key->levels;
+    const bool everywhere = levels.process && levels.listener && levels.database && levels.user;
+    EXPECT_EQ(levels.why.empty(), everywhere) << key->path;
+    EXPECT_FALSE(to_string(levels).empty()) << key->path;
+  }
+}
+
+TEST(Schema, keeps_pools_out_of_listeners) {
+  const auto at = [](Scope scope, std::string_view path) {
+    return std::ranges::any_of(keys(scope), [&](const Key* key) { return key->path == path; });
+  };
+  for (const auto* path : {"pool.size", "pool.idle_timeout", "pool.lifetime"}) {
+    EXPECT_FALSE(at(Scope::listener, path)) << path;
+    for (const auto scope : {Scope::process, Scope::database, Scope::user}) EXPECT_TRUE(at(scope, path)) << path;
+  }
+  EXPECT_TRUE(at(Scope::listener, "pool.mode"));
+  EXPECT_TRUE(at(Scope::process, "pool.hold_limit"));
+  for (const auto scope : {Scope::listener, Scope::database, Scope::user}) {
+    EXPECT_FALSE(at(scope, "pool.hold_limit"));
+  }
+}
+
+TEST(Levels, are_listed_as_text) {
+  EXPECT_EQ(to_string(Levels{}), "at the top level, in a listener, in a database or in a user");
+  EXPECT_EQ(to_string(Levels{.process = false, .listener = false, .why = "x"}), "in a database or in a user");
+  EXPECT_EQ(to_string(Levels{.listener = false, .database = false, .user = false, .why = "x"}), "at the top level");
+}
+
 TEST(Schema, has_a_word_for_every_value) {
   EXPECT_EQ(word_of(Route::automatic), "auto");
   EXPECT_EQ(word_of(Route::replica_or_primary), "replica_or_primary");

@@ -228,5 +228,22 @@ TEST(Validate, wants_http_on_an_ip_address) {
   EXPECT_TRUE(load_text(text_of({.more = "http: { address: off }\n"}), "test.yaml")->config.http.address.empty());
 }
 
+// Two names for one database of the servers share its pools.
+TEST(Validate, warns_of_aliases_whose_pools_differ) {
+  const auto databases = [](const std::string& entries) { return text_of({.databases = "{ " + entries + " }"}); };
+  expect_warning(databases("app: { cluster: main }, reports: { cluster: main, database: app, pool: { size: 5 } }"), 6,
+                 93, "databases.reports.pool.size", "differs from that of databases.app");
+  expect_warning(databases("reports: { cluster: main, database: app, pool: { lifetime: 5h } }, '*': { cluster: main }"),
+                 6, 73, "databases.reports.pool.lifetime", "differs from that of databases.*");
+  for (const auto* entries :
+       {"app: { cluster: main }, reports: { cluster: main, database: app, pool: { mode: session } }",
+        "app: { cluster: main, pool: { size: 5 } }, other: { cluster: main }",
+        "app: { cluster: main }, '*': { cluster: main }, a: { cluster: main, database: b, pool: { size: 20 } }"}) {
+    const auto loaded = load_text(databases(entries), "test.yaml");
+    ASSERT_TRUE(loaded) << entries;
+    EXPECT_EQ(loaded->warnings.size(), 1U) << entries << testing::PrintToString(loaded->warnings);  // trust
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::config
