@@ -213,17 +213,4 @@ std::ostream& operator<<(std::ostream& out, const Change& change) {
   return out << to_string(change);
 }
 
-std::vector<Setting> describe(const Config& config) {
-  std::vector<Setting> result;
-  for (const auto& entry : entries_of(config)) {
-    for (const auto& reading : entry.readings) {
-      const auto value = in_force(entry, reading);
-      if (!value) continue;
-      result.push_back({path_of(entry, *reading.key), print(*reading.key, value),
-                        print(*reading.key, reading.key->standard), reading.key->applies});
-    }
-  }
-  return result;
-}
-
 }  // namespace holdfast::config

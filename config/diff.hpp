@@ -38,13 +38,4 @@ std::ostream& operator<<(std::ostream& out, const Change& change);
 // both were.
 [[nodiscard]] Config adopt(const Config& running, const Config& loaded);
 
-// One line of SHOW CONFIG: every setting of the process's level and every one that was written elsewhere.
-struct Setting {
-  std::string path;      // as in Change
-  std::string value;     // as one would write it; secrets are "[secret]"
-  std::string standard;  // the default; empty: none
-  Applies applies = Applies::live;
-};
-[[nodiscard]] std::vector<Setting> describe(const Config& config);
-
 }  // namespace holdfast::config

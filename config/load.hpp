@@ -12,7 +12,7 @@
 
 namespace holdfast::config {
 
-// What a good file gives: warnings are for the log, origins for SHOW CONFIG ("where does this value come from").
+// What a good file gives: warnings are for the log, origins say where each value was written.
 struct Loaded {
   Config config;
   Problems warnings;
@@ -24,7 +24,8 @@ struct Loaded {
 // Errors: all of them, sorted by place; the list is never empty.
 [[nodiscard]] std::expected<Loaded, Problems> load(const std::string& path);
 
-// The same for text in memory; `name` stands for the file in problems and for the folder of relative file names.
+// The same for text in memory; `name` is the file's name in problems, and relative file names are seen from its
+// directory.
 [[nodiscard]] std::expected<Loaded, Problems> load_text(std::string_view text, const std::string& name);
 
 }  // namespace holdfast::config

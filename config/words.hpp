@@ -1,5 +1,5 @@
-// The words of each enum, as an operator writes them. Indexed by the enum's value; words that this version can't do yet
-// stand there marked, so that the answer is "not available" instead of "unknown".
+// The words of each enum, as an operator writes them. Indexed by the enum's value; words that this version does not
+// support yet are marked, so that the answer is "not available" instead of "unknown".
 #pragma once
 
 #include <cstddef>
@@ -53,7 +53,7 @@ inline constexpr std::span<const Word> words_of<SslMode> = words::ssl_mode;
 template <>
 inline constexpr std::span<const Word> words_of<LogFormat> = words::log_format;
 
-// The word for a value: word_of(Route::automatic) is "auto". For SHOW, logs and messages.
+// The word for a value: word_of(Route::automatic) is "auto". For logs and messages.
 template <class E>
 [[nodiscard]] constexpr std::string_view word_of(E value) {
   static_assert(!words_of<E>.empty(), "this enum has no words");

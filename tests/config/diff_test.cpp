@@ -115,20 +115,6 @@ TEST(Adopt, never_leads_a_database_to_a_cluster_that_is_not_running) {
   EXPECT_NE(result.find_cluster(result.databases[0].cluster), nullptr);
 }
 
-TEST(Describe, shows_every_process_setting_and_what_is_written_elsewhere) {
-  const auto settings = describe(must_load(valid + "users: { joe: { pool: { size: 3 }, password: hunter2 } }\n"));
-  const auto find = [&](std::string_view path) {
-    const auto found = std::ranges::find(settings, path, &Setting::path);
-    return found == settings.end() ? std::string("(none)") : found->value + " / " + found->standard;
-  };
-  EXPECT_EQ(find("pool.size"), "20 / 20");
-  EXPECT_EQ(find("http.address"), "off / off");
-  EXPECT_EQ(find("users.joe.pool.size"), "3 / 20");
-  EXPECT_EQ(find("users.joe.pool.mode"), "(none)");
-  EXPECT_EQ(find("users.joe.password"), "[secret] / ");
-  EXPECT_EQ(find("clusters.main.members.pg1.port"), "5432 / 5432");
-}
-
 TEST(Check, prints_all_problems_and_fails) {
   const test::Folder folder;
   const auto path = folder.write("holdfast.yaml", valid + "pol: 1\nworkers: x\n");
