@@ -12,7 +12,7 @@ namespace holdfast::config {
 
 namespace {
 
-// One mapping of the configuration, under the path that stays the same when lists are sorted anew.
+// One mapping of the configuration, under the path that stays the same when lists are reordered.
 struct Entry {
   std::string path;  // empty: the process's level
   Applies applies;   // when it comes or goes
@@ -51,7 +51,7 @@ std::string path_of(const Entry& entry, const Key& key) {
   return entry.path.empty() ? std::string(key.path) : entry.path + '.' + std::string(key.path);
 }
 
-// What a reader goes by: at the process's level nothing said means the default, elsewhere it means the level above.
+// The value in force: a setting that is not set means the default at the process's level, elsewhere the level above.
 std::optional<Value> in_force(const Entry& entry, const Reading& reading) {
   if (reading.value || !entry.path.empty()) return reading.value;
   return reading.key->standard;
@@ -84,7 +84,8 @@ void compare(const Entry& before, const Entry& after, std::vector<Change>& chang
   }
 }
 
-// The users' file: who came, who went, whose secret is another one. Users with a password in `users:` are told there.
+// The users' file: users that were added or removed, or whose secret changed. A user with a password in `users:` is
+// reported there.
 void compare_credentials(const Config& before, const Config& after, std::vector<Change>& changes) {
   std::map<std::string_view, std::pair<const Secret*, const Secret*>> both;
   const auto listed = [](const Config& config, const std::string& name) {

@@ -12,7 +12,7 @@
 namespace holdfast::config {
 
 enum class Applies : std::uint8_t {
-  live,     // the running process goes by the new value at once
+  live,     // the running process uses the new value at once
   restart,  // the running process keeps the old value until it is restarted
 };
 [[nodiscard]] std::string_view name_of(Applies applies);
@@ -34,8 +34,8 @@ struct Change {
 std::ostream& operator<<(std::ostream& out, const Change& change);
 
 // What a reload puts in place: `loaded` with everything that only a restart can change as it is in `running`. A
-// database whose cluster waits for the restart stays as it was, or away if it is new. The result is as consistent as
-// both were.
+// database whose cluster waits for the restart stays as it was, or is left out if it is new. The result is as
+// consistent as both were.
 [[nodiscard]] Config adopt(const Config& running, const Config& loaded);
 
 }  // namespace holdfast::config

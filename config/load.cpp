@@ -84,7 +84,7 @@ class Loader {
       const auto item_path = join(path, named.key);
       progress_.note(item_path, named.place);
       if (named.key.empty() || std::ranges::any_of(named.key, [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
-        progress_.complain(named.place, item_path, "a name must not be empty or hold control characters");
+        progress_.complain(named.place, item_path, "a name must not be empty or contain control characters");
         continue;
       }
       read(item_path, named);
@@ -147,7 +147,7 @@ class Loader {
       auto users = parse_userlist(text->text, auth.users_file);
       if (users) {
         auth.credentials = *std::move(users);
-        if (auth.credentials.empty()) progress_.warn(place, key, "file '" + auth.users_file + "' holds no user");
+        if (auth.credentials.empty()) progress_.warn(place, key, "file '" + auth.users_file + "' contains no user");
       } else {
         progress_.problems.insert(progress_.problems.end(), users.error().begin(), users.error().end());
       }
@@ -157,7 +157,7 @@ class Loader {
     }
   }
 
-  // What validate() says, unless it only follows from something that has been complained about.
+  // What validate() says, unless it merely follows from a problem that has been reported.
   void add_findings() {
     auto findings = validate(progress_.loaded.config, progress_.loaded.origins);
     for (auto& error : findings.errors) {
@@ -179,10 +179,10 @@ std::expected<Loaded, Problems> load(const std::string& path) {
   if (!text) return std::unexpected(Problems{{path, 0, 0, "", text.error()}});
   Loader loader(path);
   auto loaded = loader.run(text->text);
-  // World-readable is normal for a configuration, unless passwords stand in it.
+  // World-readable is normal for a configuration, unless it contains passwords.
   if (loaded && loader.has_literal_secret() && !text->warning.empty()) {
     loaded->warnings.insert(loaded->warnings.begin(),
-                            {path, 0, 0, "", "holds passwords and " + text->warning + ", or use password_file"});
+                            {path, 0, 0, "", "contains passwords and " + text->warning + ", or use password_file"});
   }
   return loaded;
 }

@@ -17,7 +17,7 @@ const T* find(const std::vector<T>& list, std::string_view name) {
 }  // namespace
 
 const Database* Config::find_database(std::string_view name) const {
-  // "*" is a pattern and no name: a client that asks for a database called "*" gets what everybody else gets.
+  // "*" is a pattern and no name: a client that asks for a database called "*" gets what any other unlisted name gets.
   const auto* exact = find(databases, name);
   return exact != nullptr ? exact : find(databases, "*");
 }

@@ -1,5 +1,5 @@
 // What the operator wrote, checked and complete: plain values, immutable once published (shared_ptr<const Config>).
-// Every key, its default, range and description stands in config/schema; this file is the shape that the rest reads.
+// The keys, with their defaults, ranges and descriptions, are in table.cpp; this file is the shape that the rest reads.
 #pragma once
 
 #include <chrono>
@@ -69,7 +69,7 @@ struct SessionSettings {
   friend bool operator==(const SessionSettings&, const SessionSettings&) = default;
 };
 
-// The same, with nothing left open: what one session goes by.
+// The same with a value for every setting: what is in force for one session.
 struct EffectiveSettings {
   PoolMode pool_mode = PoolMode::transaction;
   std::uint32_t pool_size = 20;
@@ -154,7 +154,7 @@ struct Cluster {
   Failover failover;
   ServerTls tls;
   Milliseconds connect_timeout{5000};   // of a pool's connection, login included
-  std::uint64_t system_identifier = 0;  // 0: learnt from the first primary that is seen
+  std::uint64_t system_identifier = 0;  // 0: learnt, the one that most members have
   friend bool operator==(const Cluster&, const Cluster&) = default;
 };
 
@@ -205,10 +205,10 @@ struct Log {
 
 struct Limits {
   std::uint32_t max_clients = 10000;
-  std::uint64_t statement_cache = 16U << 20;   // bytes of verdicts per worker
+  std::uint64_t statement_cache = 16U << 20;   // bytes of verdicts, per worker and distinct read_functions
   std::uint32_t prepared_per_server = 500;     // named statements kept on one server connection
-  std::uint64_t statement_memory = 16U << 20;  // longest statement that is looked into; longer ones go to the primary
-  Milliseconds shutdown_timeout{30000};        // SIGTERM: how long running transactions may go on
+  std::uint64_t statement_memory = 16U << 20;  // longest statement that is parsed; longer ones go to the primary
+  Milliseconds shutdown_timeout{30000};        // after SIGTERM: how long running transactions may continue
   friend bool operator==(const Limits&, const Limits&) = default;
 };
 
@@ -224,12 +224,12 @@ struct Config {
   Limits limits;
   std::uint32_t workers = 0;  // 0: one per core
 
-  // All of these may be called from any thread (a published Config never changes); the pointers live as long as it.
+  // Any thread may call these (a published Config never changes); the pointers live as long as the Config.
   // The entry for a database's name, or the one for "*", or none.
   [[nodiscard]] const Database* find_database(std::string_view name) const;
   [[nodiscard]] const User* find_user(std::string_view name) const;
   [[nodiscard]] const Cluster* find_cluster(std::string_view name) const;
-  // What a session of this listener, database and user goes by. `database` and `user` may be null.
+  // What is in force for a session of this listener, database and user. `database` and `user` may be null.
   [[nodiscard]] EffectiveSettings effective(const Listener& listener, const Database* database, const User* user) const;
   friend bool operator==(const Config&, const Config&) = default;
 };

@@ -1,4 +1,4 @@
-// What is wrong with a configuration, said so that a person can go to the place and mend it. Plain values.
+// What is wrong with a configuration, so that a person finds the place and can correct it. Plain values.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,7 @@ struct Place {
 };
 
 // One error or warning. `key` is the path of the setting ("clusters.main.members[1].host") and may be empty.
-// `message` says what to do about it and never holds a secret.
+// `message` says what to do about it and never contains a secret.
 struct Problem {
   std::string file;
   unsigned line = 0;
@@ -34,13 +34,13 @@ using Problems = std::vector<Problem>;
 [[nodiscard]] std::string to_string(const Problem& problem);
 std::ostream& operator<<(std::ostream& out, const Problem& problem);
 
-// By file, then line, column and key: the order in which a person mends them.
+// By file, then line, column and key: the order in which a person corrects them.
 void sort_by_place(Problems& problems);
 
 // Text from outside made fit for one line of output: control characters as \xNN, cut after `limit` bytes.
 [[nodiscard]] std::string printable(std::string_view text, std::size_t limit = 200);
 
-// Where each setting was written: paths, as in Problem::key, to places of one file. A setting that nobody wrote has
+// Where each setting was written: paths, as in Problem::key, to places of one file. A setting that was not written has
 // none.
 struct Origins {
   std::string file;

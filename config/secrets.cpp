@@ -45,9 +45,9 @@ std::string octal(mode_t mode) {
   return result;
 }
 
-// Looks at an open file. The warning, maybe empty; or why it can't be used.
+// Checks an open file. The warning, maybe empty; or why it can't be used.
 std::expected<std::string, std::string> judge(int fd, bool secret) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd, &status) != 0) return std::unexpected("can't be examined: " + reason(errno));
   if (!S_ISREG(status.st_mode)) return std::unexpected("is not a regular file");
   const auto mode = octal(status.st_mode);
@@ -96,13 +96,13 @@ std::expected<SecretText, std::string> read_secret_file(const std::string& path)
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
   if (text.empty()) return std::unexpected("is empty");
-  if (text.find('\n') != std::string::npos) return std::unexpected("holds more than one line");
-  if (text.find('\0') != std::string::npos) return std::unexpected("holds a NUL byte");
+  if (text.find('\n') != std::string::npos) return std::unexpected("contains more than one line");
+  if (text.find('\0') != std::string::npos) return std::unexpected("contains a NUL byte");
   return SecretText{Secret(std::move(text)), std::move(file->warning)};
 }
 
 std::expected<Secret, std::string> read_secret_environment(const std::string& variable) {
-  // Read at start-up and on reload, by the only thread that touches the environment; nobody calls setenv.
+  // Read at start-up and on reload, by the only thread that touches the environment; setenv is never called.
   const char* value = std::getenv(variable.c_str());  // NOLINT(concurrency-mt-unsafe)
   if (value == nullptr) return std::unexpected("is not in the environment");
   if (*value == '\0') return std::unexpected("is empty in the environment");

@@ -1,4 +1,4 @@
-// Files that hold secrets or are read at start-up: bounded reads and a look at who else may read them.
+// Files that contain secrets or are read at start-up: bounded reads, and a check of who else may read them.
 #pragma once
 
 #include <cstddef>
@@ -10,10 +10,10 @@
 
 namespace holdfast::config {
 
-// A file's content and what is to be said about its permissions.
+// A file's content, and a warning about its permissions.
 struct FileText {
   std::string text;
-  std::string warning;  // for Problem::message: "can be read by everybody (mode 0644): chmod 600"; empty: fine
+  std::string warning;  // for Problem::message: "can be read by everybody (mode 0644): chmod 600"; empty: none
 };
 
 // Reads a regular file of at most `limit` bytes; never blocks on a FIFO or a device. A file that everybody may write is
@@ -21,7 +21,7 @@ struct FileText {
 // Error: a sentence with the reason, without the path.
 [[nodiscard]] std::expected<FileText, std::string> read_private_file(const std::string& path, std::size_t limit);
 
-// The same look without reading: exists, regular, readable, not writable by everybody. `secret`: warn if
+// The same checks without reading: exists, regular, readable, not writable by everybody. `secret`: warn if
 // world-readable. Returns the warning, maybe empty.
 [[nodiscard]] std::expected<std::string, std::string> inspect_file(const std::string& path, bool secret);
 

@@ -1,5 +1,5 @@
-// Every setting, once. Order is the order of the reference. Doc texts end with a full stop and say units where the type
-// doesn't.
+// Every setting, once. Order is the order of the reference. Descriptions end with a full stop and name the unit where
+// the type doesn't.
 #include "config/binding.hpp"
 
 namespace holdfast::config {
@@ -21,8 +21,8 @@ constexpr Levels of_the_process{
 
 Binding<Listener> listen_address() {
   return {{.path = "address",
-           .doc = "Where clients connect: an IP address and a port (0.0.0.0:6432, [::1]:6432), or the folder of a Unix "
-                  "socket (/run/holdfast, port 6432 unless given as /run/holdfast:6433).",
+           .doc = "Where clients connect: an IP address and a port (0.0.0.0:6432, [::1]:6432), or the directory of a "
+                  "Unix socket (/run/holdfast; another port than 6432 as in /run/holdfast:6433).",
            .applies = Applies::restart,
            .required = true,
            .type = Type::address,
@@ -38,30 +38,29 @@ Binding<Listener> listen_address() {
 }
 
 Binding<Config> http_address() {
-  return {
-      {.path = "http.address",
-       .doc = "Where /metrics, /healthz and /readyz are served: an IP address and a port, without TLS and without a "
-              "login, so best on the loopback or a management network.",
-       .zero = "no HTTP",
-       .applies = Applies::restart,
-       .type = Type::address,
-       .standard = Value(Address{Http{}.address, Http{}.port})},
-      [](Config& object, Value value) {
-        auto address = std::get<Address>(std::move(value));
-        object.http.address = std::move(address.host);
-        object.http.port = address.port;
-      },
-      [](const Config& object) -> std::optional<Value> {
-        return Address{object.http.address, object.http.port};
-      }};
+  return {{.path = "http.address",
+           .doc = "Where /metrics, /healthz and /readyz are served: an IP address and a port. There is neither TLS nor "
+                  "a login, so use the loopback or a management network.",
+           .zero = "no HTTP",
+           .applies = Applies::restart,
+           .type = Type::address,
+           .standard = Value(Address{Http{}.address, Http{}.port})},
+          [](Config& object, Value value) {
+            auto address = std::get<Address>(std::move(value));
+            object.http.address = std::move(address.host);
+            object.http.port = address.port;
+          },
+          [](const Config& object) -> std::optional<Value> {
+            return Address{object.http.address, object.http.port};
+          }};
 }
 
-// `consistency` holds two fields that always travel together, so that a level never inherits half of it.
+// `consistency` is two fields that always travel together, so that a level never inherits half of it.
 SessionBinding reads_consistency() {
   return {{{.path = "reads.consistency",
-            .doc = "What a read on a replica has to have seen: `session` (this client's own writes, and never back in "
-                   "time), `global` (every write that ended before through this process), `bounded: 5s` (at most this "
-                   "old), `eventual` (anything).",
+            .doc = "What a read on a replica must see: `session` (the client's own earlier writes, and never older "
+                   "data than it has already read), `global` (every write that finished earlier through this process), "
+                   "`bounded: 5s` (data that is at most this old), `eventual` (anything).",
             .type = Type::consistency,
             .words = words_of<ReadConsistency>,
             .standard = Value(Consistency{EffectiveSettings{}.read_consistency, EffectiveSettings{}.read_staleness})},
@@ -84,7 +83,8 @@ SessionBinding reads_consistency() {
 // The process has limits.max_clients instead; a listener, database or user that sets none has no limit of its own.
 SessionBinding max_clients() {
   return {{{.path = "max_clients",
-            .doc = "Clients of this listener, database or user that may be connected at once. Further ones get 53300.",
+            .doc = "Clients of this listener, database or user that may be connected at once; further ones are refused "
+                   "with 53300.",
             .range = {1, 1000000},
             .levels = {.process = false, .why = "the limit of the whole process is limits.max_clients"},
             .type = Type::integer},
@@ -103,53 +103,57 @@ SessionBinding max_clients() {
 const std::vector<Binding<Config>>& process_table() {
   static const std::vector<Binding<Config>> table = {
       bind<Config, &Config::workers>({.path = "workers",
-                                      .doc = "Threads that serve clients.",
+                                      .doc = "Worker threads, which serve the clients.",
                                       .range = {1, 1024},
                                       .zero = "one per core",
                                       .applies = Applies::restart}),
       bind<Config, &Config::auth, &Auth::method>(
           {.path = "auth.method",
-           .doc = "How clients prove who they are: `scram-sha-256`, or `trust` (not at all; for tests)."}),
+           .doc = "How clients authenticate: `scram-sha-256`, or `trust` (not at all; for tests only)."}),
       bind<Config, &Config::auth, &Auth::users_file>(
           {.path = "auth.users_file",
            .doc =
-               "Users and their secrets in the format of PgBouncer's userlist.txt: \"name\" \"secret\" per line, the "
-               "secret a SCRAM-SHA-256 verifier (as in pg_authid.rolpassword) or a password.",
+               "File with users and their secrets in the format of PgBouncer's userlist.txt, one user per line: "
+               "\"name\" \"secret\". A secret is a SCRAM-SHA-256 verifier (as in pg_authid.rolpassword) or a password.",
            .type = Type::file}),
       bind<Config, &Config::auth, &Auth::login_timeout>(
           {.path = "auth.login_timeout",
-           .doc = "A client must have logged in this long after it connected, TLS included.",
+           .doc = "How long a client may take from connecting to the end of its login, TLS included, before it is "
+                  "disconnected.",
            .range = {100, 10 * minute}}),
       http_address(),
       bind<Config, &Config::log, &Log::level>({.path = "log.level",
-                                               .doc = "The least severe messages that are written.",
+                                               .doc = "The lowest severity that is logged.",
                                                .type = Type::word,
                                                .words = words::log_level}),
       bind<Config, &Config::log, &Log::format>(
-          {.path = "log.format", .doc = "Lines of `event key=value …`, or JSON objects, one a line."}),
+          {.path = "log.format", .doc = "`text`: lines of `event key=value …`; `json`: one JSON object per line."}),
       bind<Config, &Config::limits, &Limits::max_clients>(
           {.path = "limits.max_clients",
-           .doc = "Clients of the whole process that may be connected at once. Further ones get 53300.",
+           .doc = "Clients of the whole process that may be connected at once; further ones are refused with 53300.",
            .range = {1, 1000000}}),
       bind<Config, &Config::limits, &Limits::statement_cache>(
           {.path = "limits.statement_cache",
-           .doc = "Memory per worker for what is known about statements; the least recently used are forgotten.",
+           .doc = "Memory for what the parser found out about statements, for each worker and each distinct "
+                  "`reads.functions` list; the least recently used entries are dropped.",
            .range = {64 * kilobyte, 64 * gigabyte},
            .applies = Applies::restart,
            .type = Type::size}),
       bind<Config, &Config::limits, &Limits::prepared_per_server>(
           {.path = "limits.prepared_per_server",
-           .doc = "Named prepared statements that are kept on one server connection; the least recently used is "
-                  "closed, and prepared again when it is needed.",
+           .doc = "Named prepared statements that are kept on one server connection; beyond that the least recently "
+                  "used one is closed, and prepared again when it is needed.",
            .range = {1, 100000}}),
       bind<Config, &Config::limits, &Limits::statement_memory>(
           {.path = "limits.statement_memory",
-           .doc = "The longest statement that is looked into; a longer one passes through to the primary.",
+           .doc = "The longest statement that is buffered and parsed; a longer one is streamed to the primary without "
+                  "being parsed.",
            .range = {kilobyte, gigabyte},
+           .applies = Applies::restart,
            .type = Type::size}),
       bind<Config, &Config::limits, &Limits::shutdown_timeout>(
           {.path = "limits.shutdown_timeout",
-           .doc = "After SIGTERM: how long running transactions may go on.",
+           .doc = "How long running transactions may continue after SIGTERM.",
            .range = up_to_a_day,
            .zero = "they are ended at once"}),
   };
@@ -160,11 +164,14 @@ const std::vector<Binding<Listener>>& listener_table() {
   static const std::vector<Binding<Listener>> table = {
       listen_address(),
       bind<Listener, &Listener::tls, &ListenerTls::mode>(
-          {.path = "tls.mode", .doc = "`allow` takes clients with and without TLS, `require` only those with."}),
+          {.path = "tls.mode",
+           .doc = "`disable`: no TLS; `allow`: clients connect with or without TLS; `require`: only with TLS."}),
       bind<Listener, &Listener::tls, &ListenerTls::certificate>(
-          {.path = "tls.certificate", .doc = "PEM file with the certificate and its chain.", .type = Type::file}),
+          {.path = "tls.certificate",
+           .doc = "PEM file with the certificate that clients are shown, and its chain.",
+           .type = Type::file}),
       bind<Listener, &Listener::tls, &ListenerTls::key>(
-          {.path = "tls.key", .doc = "PEM file with the certificate's private key.", .type = Type::file}),
+          {.path = "tls.key", .doc = "PEM file with the private key of the certificate.", .type = Type::file}),
   };
   return table;
 }
@@ -174,96 +181,112 @@ const std::vector<Binding<Cluster>>& cluster_table() {
   static const std::vector<Binding<Cluster>> table = {
       bind<Cluster, &Cluster::monitor, &Monitor::user>(
           {.path = "monitor.user",
-           .doc = "The role that watches the members. pg_monitor lets it see more; nothing else is needed."}),
-      bind<Cluster, &Cluster::monitor, &Monitor::password>({.path = "monitor.password", .doc = "Its password."}),
+           .doc = "The role that probes the members. It needs no rights beyond logging in; pg_monitor lets it see the "
+                  "WAL receivers of standbys."}),
+      bind<Cluster, &Cluster::monitor, &Monitor::password>(
+          {.path = "monitor.password", .doc = "The password of `monitor.user`."}),
       bind<Cluster, &Cluster::monitor, &Monitor::database>(
-          {.path = "monitor.database", .doc = "The database it connects to."}),
-      bind<Cluster, &Cluster::monitor, &Monitor::interval>(
-          {.path = "monitor.interval", .doc = "Time between two looks at a healthy member.", .range = {50, hour}}),
+          {.path = "monitor.database", .doc = "The database that the probes connect to."}),
+      bind<Cluster, &Cluster::monitor, &Monitor::interval>({.path = "monitor.interval",
+                                                            .doc = "Time between two full probes of a healthy member.",
+                                                            .range = {50, hour}}),
       bind<Cluster, &Cluster::monitor, &Monitor::fast_interval>(
           {.path = "monitor.fast_interval",
-           .doc = "The same while something is suspicious or there is no primary.",
+           .doc = "Time between two light probes (role and WAL position only) of a healthy member, and between two "
+                  "full probes of a member that is not healthy or whose cluster has no primary.",
            .range = {10, hour}}),
       bind<Cluster, &Cluster::monitor, &Monitor::query_timeout>(
-          {.path = "monitor.query_timeout", .doc = "A look that takes longer has failed.", .range = {10, hour}}),
+          {.path = "monitor.query_timeout",
+           .doc = "How long the query of a probe may take before the probe fails.",
+           .range = {10, hour}}),
       bind<Cluster, &Cluster::monitor, &Monitor::connect_timeout>(
-          {.path = "monitor.connect_timeout", .doc = "The same for connecting, login included.", .range = {10, hour}}),
+          {.path = "monitor.connect_timeout",
+           .doc = "How long a probe may take to connect, login included, before it fails.",
+           .range = {10, hour}}),
       bind<Cluster, &Cluster::monitor, &Monitor::fall>(
           {.path = "monitor.fall",
-           .doc = "Failed looks in a row that take a member out; a refused connection does so at once.",
+           .doc = "Consecutive failed probes after which a member is marked down; a refused connection marks it down "
+                  "at once.",
            .range = {1, 1000}}),
       bind<Cluster, &Cluster::monitor, &Monitor::rise>(
-          {.path = "monitor.rise", .doc = "Good looks in a row that bring a member back.", .range = {1, 1000}}),
+          {.path = "monitor.rise",
+           .doc = "Consecutive successful probes after which a member that was down is marked up.",
+           .range = {1, 1000}}),
       bind<Cluster, &Cluster::failover, &Failover::mode>(
           {.path = "failover.mode",
-           .doc = "`follow` waits for somebody else's promotion and goes along with it.",
+           .doc = "`follow`: Holdfast promotes no member itself; it waits for a promotion and follows it.",
            .applies = restart}),
       bind<Cluster, &Cluster::failover, &Failover::authority>(
           {.path = "failover.authority",
-           .doc = "Who says which member is primary: `sql` asks the members themselves.",
+           .doc = "What decides which member is the primary: `sql` asks the members themselves.",
            .applies = restart}),
       bind<Cluster, &Cluster::tls, &ServerTls::mode>(
-          {.path = "tls.mode", .doc = "TLS towards the members, with the meaning of libpq's sslmode."}),
+          {.path = "tls.mode", .doc = "TLS to the members, with the meanings of libpq's sslmode."}),
       bind<Cluster, &Cluster::tls, &ServerTls::ca>(
           {.path = "tls.ca",
-           .doc = "PEM file with the authorities that `verify-ca` and `verify-full` believe.",
+           .doc = "PEM file with the certificate authorities that `verify-ca` and `verify-full` trust.",
            .type = Type::file}),
       bind<Cluster, &Cluster::tls, &ServerTls::certificate>(
           {.path = "tls.certificate",
            .doc = "PEM file with a client certificate, if the members ask for one.",
            .type = Type::file}),
       bind<Cluster, &Cluster::tls, &ServerTls::key>(
-          {.path = "tls.key", .doc = "PEM file with the client certificate's private key.", .type = Type::file}),
-      bind<Cluster, &Cluster::connect_timeout>({.path = "connect_timeout",
-                                                .doc = "For a pool's new connection to a member, login included.",
-                                                .range = {10, hour}}),
-      bind<Cluster, &Cluster::system_identifier>(
-          {.path = "system_identifier",
-           .doc = "The database system's identifier (pg_controldata); a member with another one gets no traffic.",
-           .zero = "that of the first primary that is seen",
-           .applies = restart}),
+          {.path = "tls.key", .doc = "PEM file with the private key of the client certificate.", .type = Type::file}),
+      bind<Cluster, &Cluster::connect_timeout>(
+          {.path = "connect_timeout",
+           .doc = "How long a pool's new connection to a member may take, login included.",
+           .range = {10, hour}}),
+      bind<Cluster, &Cluster::system_identifier>({.path = "system_identifier",
+                                                  .doc = "Database system identifier of the cluster (see "
+                                                         "pg_controldata); a member with another one gets no traffic.",
+                                                  .zero = "the one that most members have",
+                                                  .applies = restart}),
   };
   return table;
 }
 
 const std::vector<Binding<Member>>& member_table() {
   static const std::vector<Binding<Member>> table = {
-      bind<Member, &Member::name>(
-          {.path = "name", .doc = "What the member is called in logs and metrics.", .required = true}),
+      bind<Member, &Member::name>({.path = "name", .doc = "Name of the member in logs and metrics.", .required = true}),
       bind<Member, &Member::host>(
-          {.path = "host", .doc = "A host name, an IP address, or the folder of a Unix socket.", .required = true}),
-      bind<Member, &Member::port>({.path = "port", .doc = "Its TCP port.", .range = {1, 65535}}),
-      bind<Member, &Member::zone>({.path = "zone", .doc = "Where it stands; free text."}),
+          {.path = "host", .doc = "Host name, IP address, or the directory of a Unix socket.", .required = true}),
+      bind<Member, &Member::port>(
+          {.path = "port", .doc = "TCP port, or the number in the name of the Unix socket.", .range = {1, 65535}}),
+      bind<Member, &Member::zone>(
+          {.path = "zone", .doc = "Where the member is, as free text; has no effect in this version."}),
       bind<Member, &Member::priority>(
           {.path = "priority",
-           .doc = "Preference when one has to be promoted; the highest first. `failover.mode: follow` promotes nobody.",
+           .doc = "Preference for promotion, highest first; has no effect with `failover.mode: follow`.",
            .range = {1, 1000},
            .zero = "never promoted"}),
       bind<Member, &Member::weight>({.path = "weight",
-                                     .doc = "Share of reads with `balance: weighted`.",
+                                     .doc = "Share of the reads with `reads.balance: weighted`.",
                                      .range = {1, 1000},
-                                     .zero = "no reads with `balance: weighted`"}),
+                                     .zero = "no reads with `reads.balance: weighted`"}),
   };
   return table;
 }
 
 const std::vector<Binding<Database>>& database_table() {
   static const std::vector<Binding<Database>> table = {
-      bind<Database, &Database::cluster>({.path = "cluster", .doc = "The cluster that has it.", .required = true}),
+      bind<Database, &Database::cluster>(
+          {.path = "cluster", .doc = "The cluster that the database is in.", .required = true}),
       bind<Database, &Database::database>(
-          {.path = "database", .doc = "Its name on the servers, if that is another one. Empty: the same name."}),
+          {.path = "database",
+           .doc = "Name of the database on the servers. Empty: the name that the client asked for."}),
   };
   return table;
 }
 
 const std::vector<Binding<User>>& user_table() {
   static const std::vector<Binding<User>> table = {
-      bind<User, &User::password>(
-          {.path = "password",
-           .doc = "What this user logs in with: a SCRAM-SHA-256 verifier or a password, as in auth.users_file (where "
-                  "the user may stand instead)."}),
+      bind<User, &User::password>({.path = "password",
+                                   .doc = "Secret that this user logs in with: a SCRAM-SHA-256 verifier or a password. "
+                                          "Set it here or in auth.users_file, not in both."}),
       bind<User, &User::server_password>(
-          {.path = "server_password", .doc = "For login to servers where the client's secret can't be passed on."}),
+          {.path = "server_password",
+           .doc = "Password that Holdfast logs in to servers with on behalf of this user. Without it Holdfast uses the "
+                  "user's password where it is known, else the SCRAM keys from the client's login."}),
   };
   return table;
 }
@@ -274,86 +297,89 @@ const std::vector<SessionBinding>& session_table() {
   static const std::vector<SessionBinding> table = {
       bind_session<&S::pool_mode, &E::pool_mode>(
           {.path = "pool.mode",
-           .doc = "When a server connection is given back: after each transaction, or when the client leaves."}),
+           .doc = "When a server connection is released: `transaction`: at the end of each transaction; `session`: "
+                  "when the client disconnects."}),
       bind_session<&S::pool_size, &E::pool_size>(
           {.path = "pool.size",
-           .doc = "Server connections per member, database and user, of the whole process.",
+           .doc = "Server connections per member, database and user, for the whole process.",
            .range = {1, 100000},
            .levels = of_a_pool}),
       bind_session<&S::wait_timeout, &E::wait_timeout>(
           {.path = "pool.wait_timeout",
-           .doc = "How long a client waits for a free server connection; then it gets 53300.",
+           .doc = "How long a client waits for a free server connection before it gets 53300.",
            .range = up_to_a_day}),
       bind_session<&S::hold_timeout, &E::hold_timeout>(
           {.path = "pool.hold_timeout",
-           .doc = "How long a client waits for a primary; then it gets 57P03.",
+           .doc = "How long a client waits for a primary before it gets 57P03.",
            .range = up_to_a_day}),
       bind_session<&S::hold_limit, &E::hold_limit>(
           {.path = "pool.hold_limit",
            .doc = "Clients that may wait for a primary at once; further ones get 57P03 without waiting.",
            .range = {1, 1000000},
-           .zero = "nobody waits",
+           .zero = "no client waits",
            .levels = of_the_process}),
       bind_session<&S::server_idle_timeout, &E::server_idle_timeout>(
           {.path = "pool.idle_timeout",
-           .doc = "Server connections that nobody used for so long are closed.",
+           .doc = "Server connections that have been idle for longer are closed.",
            .range = {second, 365 * day},
            .levels = of_a_pool}),
       bind_session<&S::server_lifetime, &E::server_lifetime>(
           {.path = "pool.lifetime",
-           .doc = "Server connections that are older are closed when they are given back.",
+           .doc = "Server connections that are older are closed when they are released.",
            .range = {second, 365 * day},
            .levels = of_a_pool}),
       bind_session<&S::on_session_state, &E::on_session_state>(
           {.path = "pool.on_session_state",
-           .doc = "What happens when a client leaves state in a session that can't be re-created: `pin` keeps the "
-                  "server connection for it until the state is gone."}),
+           .doc = "What happens when a client leaves state in its session that can't be re-created: `pin` keeps the "
+                  "server connection for this client until it sends DISCARD ALL or disconnects."}),
       max_clients(),
-      bind_session<&S::query_timeout, &E::query_timeout>({.path = "timeouts.query",
-                                                          .doc = "The longest that a statement may run.",
-                                                          .range = {1, 365 * day},
-                                                          .zero = "no limit"}),
+      bind_session<&S::query_timeout, &E::query_timeout>(
+          {.path = "timeouts.query",
+           .doc = "The longest that a statement may run before it is cancelled.",
+           .range = {1, 365 * day},
+           .zero = "no limit"}),
       bind_session<&S::idle_in_transaction_timeout, &E::idle_in_transaction_timeout>(
           {.path = "timeouts.idle_in_transaction",
-           .doc = "A client that is silent for so long inside a transaction is disconnected.",
+           .doc = "A client that is idle for longer inside a transaction is disconnected.",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::client_idle_timeout, &E::client_idle_timeout>(
           {.path = "timeouts.client_idle",
-           .doc = "A client that is silent for so long outside a transaction is disconnected.",
+           .doc = "A client that is idle for longer outside a transaction is disconnected.",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::route, &E::route>(
           {.path = "route",
-           .doc = "Where statements go: `auto` (writes to the primary, safe reads to replicas), `primary`, `replica`, "
-                  "or `replica_or_primary`."}),
+           .doc = "Where statements go: `auto` (safe reads to replicas, everything else to the primary), `primary`, "
+                  "`replica` (everything to a replica), or `replica_or_primary` (everything to a replica, or to the "
+                  "primary while no replica is usable)."}),
       reads_consistency(),
       bind_session<&S::freshness_wait, &E::freshness_wait>(
           {.path = "reads.freshness_wait",
-           .doc = "How long a read waits for a replica that is fresh enough before it goes to the primary.",
+           .doc = "How long a read waits for a replica to become fresh enough before it goes to the primary.",
            .range = {1, minute},
            .zero = "it goes at once"}),
       bind_session<&S::return_wait, &E::return_wait>(
           {.path = "reads.return_wait",
-           .doc = "How long a client whose own writes have reached a replica waits once to get back to replicas.",
+           .doc = "How long a read may wait to move from the primary back to a replica that has the client's own "
+                  "writes but not yet everything the client has read.",
            .range = {1, minute},
            .zero = "it does not wait"}),
       bind_session<&S::max_lag, &E::max_lag>(
           {.path = "reads.max_lag",
-           .doc = "A replica that is further behind the primary, in bytes of WAL, serves no reads.",
+           .doc = "A replica that is further behind the primary than this much WAL serves no reads.",
            .range = {1, 1024 * gigabyte},
            .type = Type::size}),
       bind_session<&S::balance, &E::balance>(
           {.path = "reads.balance",
-           .doc = "How a replica is chosen among those that are fresh enough: the one with "
-                  "the fewest connections in use, one after the other, or the fewest for "
-                  "its `weight`."}),
+           .doc = "How a replica is chosen among those that are fresh enough: `least_connections` (the fewest server "
+                  "connections in use), `round_robin`, or `weighted` (the fewest in use relative to `weight`)."}),
       bind_session<&S::fallback_to_primary, &E::fallback_to_primary>(
           {.path = "reads.fallback_to_primary",
-           .doc = "Whether reads go to the primary when no replica can serve them."}),
+           .doc = "Whether reads go to the primary when no replica can serve them; otherwise they get 57P03."}),
       bind_session<&S::read_functions, &E::read_functions>(
           {.path = "reads.functions",
-           .doc = "Functions of your own that only read and may run on a replica: name or schema.name."}),
+           .doc = "Your own functions that only read and may run on a replica, as name or schema.name."}),
   };
   return table;
 }

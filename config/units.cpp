@@ -39,7 +39,7 @@ bool same_word(std::string_view a, std::string_view b, bool exact) {
 struct Vocabulary {
   std::span<const Unit> units;
   std::uint64_t limit;
-  bool exact;                   // case counts: "5m" is minutes, "5M" would be anybody's guess
+  bool exact;                   // case counts: "5m" is minutes, "5M" would be ambiguous
   std::string_view kind;        // "a duration"
   std::string_view names;       // "ms, s, m, h or d"
   std::string_view suggestion;  // the unit to propose for a bare number

@@ -117,7 +117,7 @@ class Reader {
     const auto before = problems_.size();
     const auto has_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
     if (name.empty()) complain(name_at, "the name is empty");
-    if (std::ranges::any_of(name, has_control)) complain(name_at, "the name holds control characters");
+    if (std::ranges::any_of(name, has_control)) complain(name_at, "the name contains control characters");
     const auto [earlier, fresh] = lines_.emplace(name, number_);
     if (!fresh) {
       complain(name_at, "user '" + printable(name, 64) + "' is given twice; the first is in line " +
@@ -138,11 +138,11 @@ class Reader {
 }  // namespace
 
 std::optional<std::string> judge_secret(std::string_view secret) {
-  if (secret.empty()) return "the secret is empty: nobody could log in with it";
-  if (secret.find('\0') != std::string_view::npos) return "the secret holds a NUL byte";
+  if (secret.empty()) return "the secret is empty: no client could log in with it";
+  if (secret.find('\0') != std::string_view::npos) return "the secret contains a NUL byte";
   if (is_md5(secret)) {
-    return "this is an md5 hash, and SCRAM can't be verified from one: set password_encryption to scram-sha-256, give "
-           "the role its password again and take its verifier from pg_authid.rolpassword";
+    return "this is an md5 hash, and SCRAM can't be verified from one: set password_encryption to scram-sha-256, set "
+           "the role's password again and copy its verifier from pg_authid.rolpassword";
   }
   if (secret.starts_with(verifier_prefix) && !is_verifier(secret)) {
     return "this SCRAM verifier is damaged: it must be SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>";

@@ -37,7 +37,7 @@ class Validator {
     for (const auto& cluster : config_.clusters) check_cluster(cluster);
     check_databases();
     check_users();
-    if (is_folder(config_.http.address)) error("http.address", "must be an IP address and a port, not a folder");
+    if (is_folder(config_.http.address)) error("http.address", "must be an IP address and a port, not a directory");
     return std::move(findings_);
   }
 
@@ -79,7 +79,7 @@ class Validator {
                       " bytes: " + socket + " has " + std::to_string(socket.size()));
     }
     if (listener.port == 0) {
-      if (is_folder(listener.address)) error(path, "a Unix socket needs a port, which names it");
+      if (is_folder(listener.address)) error(path, "a Unix socket needs a port, which is part of its name");
       return;  // the system chooses one that is free
     }
     const auto port = ":" + std::to_string(listener.port);
@@ -96,7 +96,7 @@ class Validator {
     for (const auto& [address, other] : taken) {
       const bool same_family = (address.find(':') != address.rfind(':')) == six;
       if (other != path && same_family && !is_folder(address) && address.ends_with(port)) {
-        error(path, "covers " + other + " as well: one of them must go");
+        error(path, "also covers " + other + ": remove one of them");
       }
     }
   }
@@ -108,7 +108,7 @@ class Validator {
       const bool same_family = (host.find(':') == std::string::npos) == (http.address.find(':') == std::string::npos);
       const auto found = taken.find(host + ":" + std::to_string(http.port));
       if (same_family && found != taken.end()) {
-        return error("http.address", "is the same port as " + found->second);
+        return error("http.address", "uses the same port as " + found->second);
       }
     }
   }
@@ -165,10 +165,10 @@ class Validator {
   void check_host(const Member& member, const std::string& path) {
     if (is_folder(member.host)) return;
     if (member.host.find_first_of(" ,/") != std::string::npos) {
-      return error(path, "must be one host name or IP address; further members are entries of their own");
+      return error(path, "must be one host name or IP address; each further member is an entry of its own");
     }
     const auto colons = std::ranges::count(member.host, ':');
-    if (colons == 1 || member.host.starts_with('[')) error(path, "must be without brackets and port: give `port:`");
+    if (colons == 1 || member.host.starts_with('[')) error(path, "must not have brackets or a port: set `port:`");
   }
 
   void check_monitor(const Monitor& monitor, const std::string& path) {
@@ -191,9 +191,10 @@ class Validator {
       return;
     }
     const bool verifies = tls.mode == SslMode::verify_ca || tls.mode == SslMode::verify_full;
-    if (verifies && tls.ca.empty()) error(path + ".ca", "is missing: the certificates are to be verified against it");
+    if (verifies && tls.ca.empty())
+      error(path + ".ca", "is missing: the members' certificates are verified against it");
     if (!verifies && !tls.ca.empty()) {
-      warn(path + ".ca", "is not used: only tls.mode verify-ca and verify-full look at the members' certificates");
+      warn(path + ".ca", "is not used: only tls.mode verify-ca and verify-full verify the members' certificates");
     }
     if (!tls.ca.empty()) check_file(path + ".ca", tls.ca, false);
     if (!tls.certificate.empty()) check_file(path + ".certificate", tls.certificate, false);
@@ -209,11 +210,11 @@ class Validator {
         error(path + ".cluster", "there is no cluster " + quote(database.cluster) + known_clusters());
       }
       if (database.name == "*" && !database.database.empty()) {
-        warn(path + ".database", "every name that a client asks for leads to this one database");
+        warn(path + ".database", "every database name that a client asks for leads to this one database");
       }
       check_shared_pools(database, path);
       if (database.name == "holdfast" || database.name == "pgbouncer") {
-        error(path, "is the name of the admin console; use another one and give `database:`");
+        error(path, "is reserved for the admin console: choose another name and set `database:`");
       }
     }
   }
@@ -262,12 +263,12 @@ class Validator {
       if (user.password.empty()) continue;
       if (const auto wrong = judge_secret(user.password.reveal())) error(path + ".password", *wrong);
       const auto times = std::ranges::count(config_.auth.credentials, user.name, &Credential::user);
-      if (times > 1) error(path + ".password", "stands in auth.users_file as well: one of them must go");
+      if (times > 1) error(path + ".password", "is set in auth.users_file as well: remove one of them");
     }
     if (config_.auth.method == AuthMethod::trust) {
-      warn("auth.method", "trust lets everybody in as anybody who can reach the listeners");
+      warn("auth.method", "trust lets every client that can reach the listeners log in as any user");
     } else if (config_.auth.users_file.empty() && config_.auth.credentials.empty()) {
-      error("auth.users_file", "is missing: without it, and without a password in `users:`, nobody can log in");
+      error("auth.users_file", "is missing: without it, and without a password in `users:`, no client can log in");
     }
   }
 

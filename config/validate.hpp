@@ -8,10 +8,10 @@ namespace holdfast::config {
 
 struct Findings {
   Problems errors;    // the configuration can't be used
-  Problems warnings;  // it can, but it hardly says what was meant
+  Problems warnings;  // it can be used, but it hardly says what was meant
 };
 
-// Checks `config` as a whole. Looks at the TLS files (existence, readability, permissions), never at the network.
+// Checks `config` as a whole, with the TLS files (existence, readability, permissions) and without the network.
 // `origins` gives the places; without one problems carry no line.
 [[nodiscard]] Findings validate(const Config& config, const Origins& origins = {});
 

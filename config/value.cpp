@@ -55,12 +55,12 @@ std::string print_number(const Key& key, std::uint64_t number) {
 
 std::expected<std::uint64_t, std::string> check_range(const Key& key, std::uint64_t number) {
   if (number == 0 && !key.zero.empty()) return number;
-  const std::string or_zero = key.zero.empty() ? "" : ", or 0: " + std::string(key.zero);
+  const std::string or_zero = key.zero.empty() ? "" : ", or 0 for: " + std::string(key.zero);
   if (number < key.range.min) {
-    return std::unexpected("is below the least, " + print_number(key, key.range.min) + or_zero);
+    return std::unexpected("is below the minimum, " + print_number(key, key.range.min) + or_zero);
   }
   if (number > key.range.max) {
-    return std::unexpected("is above the most, " + print_number(key, key.range.max) + or_zero);
+    return std::unexpected("is above the maximum, " + print_number(key, key.range.max) + or_zero);
   }
   return number;
 }
@@ -84,7 +84,7 @@ std::expected<Value, std::string> parse_number(const Key& key, std::string_view 
 
 std::expected<std::string, std::string> parse_text(const std::string& text) {
   const bool control = std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-  if (control) return std::unexpected("must not hold control characters or line breaks");
+  if (control) return std::unexpected("must not contain control characters or line breaks");
   return text;
 }
 
@@ -105,7 +105,7 @@ std::expected<Value, std::string> parse_scalar(const Key& key, const std::string
       return as_value(parse_text(text));
     case Type::secret:
       if (text.empty()) return std::unexpected("must not be empty");
-      if (text.find('\0') != std::string::npos) return std::unexpected("must not hold a NUL byte");
+      if (text.find('\0') != std::string::npos) return std::unexpected("must not contain a NUL byte");
       return Value(Secret(text));
     case Type::address: {
       if (text == "off" && !key.zero.empty()) return Value(std::get<Address>(*key.standard));
@@ -114,7 +114,7 @@ std::expected<Value, std::string> parse_scalar(const Key& key, const std::string
     case Type::list:
     case Type::consistency: break;
   }
-  return std::unexpected("can't be one value");
+  return std::unexpected("can't be a single value");
 }
 
 std::expected<Value, ValueProblem> parse_list(const YamlNode& node) {
@@ -135,7 +135,7 @@ std::expected<Value, ValueProblem> parse_list(const YamlNode& node) {
 
 // `session`, 'bounded: 5s' in quotes, or the mapping { bounded: 5s }
 std::expected<Value, ValueProblem> parse_consistency(const YamlNode& node) {
-  constexpr auto how = "write { bounded: 5s }, with how old what is read may be";
+  constexpr auto how = "write { bounded: 5s }, with the greatest age of the data that reads may see";
   std::string word = node.text;
   std::string age;
   auto place = node.place;
@@ -213,7 +213,7 @@ std::expected<Address, std::string> parse_address(std::string_view text, std::ui
 
 std::expected<Value, ValueProblem> parse_value(const Key& key, const YamlNode& node) {
   if (node.kind == YamlNode::Kind::null) {
-    return std::unexpected(ValueProblem{node.place, "has no value: write one, or leave the line out"});
+    return std::unexpected(ValueProblem{node.place, "has no value: give one, or remove the line"});
   }
   if (key.type == Type::list) return parse_list(node);
   if (key.type == Type::consistency && node.kind != YamlNode::Kind::list) return parse_consistency(node);

@@ -48,7 +48,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto found = anchors_.find(anchor);
-    if (found == anchors_.end()) throw Stop(place_of(mark), "this alias stands inside of what it stands for");
+    if (found == anchors_.end()) throw Stop(place_of(mark), "this alias refers to a value that contains it");
     count(found->second->weight, mark);
     add(found->second, place_of(mark));
   }
@@ -91,7 +91,7 @@ class TreeBuilder : public YAML::EventHandler {
   void check_tag(const std::string& tag, const YAML::Mark& mark) {
     // "?" and "!" are yaml-cpp's marks for plain and quoted scalars without a tag.
     if (tag.empty() || tag == "?" || tag == "!") return;
-    complain(place_of(mark), "", "tags (" + printable(tag, 40) + ") are not used in a configuration: leave it out");
+    complain(place_of(mark), "", "tags (" + printable(tag, 40) + ") are not supported in a configuration: remove it");
   }
 
   void count(std::size_t nodes, const YAML::Mark& mark) {
@@ -147,7 +147,7 @@ class TreeBuilder : public YAML::EventHandler {
   // False: complained; the entry is left out.
   bool take_key(Open& top, const YamlNode& node, Place place) {
     if (node.kind != YamlNode::Kind::scalar) {
-      complain(place, "", "a key has to be a word; if it is a name, put it in quotes");
+      complain(place, "", "a key must be a word; put a name in quotes");
       return false;
     }
     if (node.text == "<<") {
@@ -221,7 +221,7 @@ std::optional<Problem> find_bad_byte(std::string_view text, const std::string& f
 
 ParsedYaml parse_yaml(std::string_view text, const std::string& file) {
   if (text.size() > largest_document) {
-    return {nullptr, {{file, 0, 0, "", "is larger than 1 MiB; that is no configuration"}}};
+    return {nullptr, {{file, 0, 0, "", "is larger than 1 MiB, the limit for a configuration"}}};
   }
   if (auto bad = find_bad_byte(text, file)) return {nullptr, {*std::move(bad)}};
   Problems problems;

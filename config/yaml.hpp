@@ -37,7 +37,7 @@ struct YamlNode {
 // aliases unfolded, several documents, tags, merge keys, keys that are no scalars, and keys given twice. Aliases of
 // whole values are fine. An empty text gives a null node.
 struct ParsedYaml {
-  YamlPointer root;   // null pointer: there is no telling what the rest means
+  YamlPointer root;   // null pointer: the text could not be read to its end
   Problems problems;  // with a root: what is wrong with it so far, so that the settings can be judged as well
 };
 [[nodiscard]] ParsedYaml parse_yaml(std::string_view text, const std::string& file);

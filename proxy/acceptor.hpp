@@ -1,4 +1,4 @@
-// Listening sockets on the control thread: each accepted socket goes to the worker with the fewest clients.
+// A listening socket. Thread: control. Each accepted socket is handed to `deliver`, which chooses its worker.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -17,7 +17,7 @@ class Acceptor {
  public:
   using Deliver = std::function<void(Accepted)>;
 
-  // `index`: of the listener in the configuration.
+  // `index`: the listener's place in the configuration. `deliver` gets every accepted socket, on this thread.
   Acceptor(boost::asio::io_context& context, std::size_t index, Deliver deliver);
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
@@ -32,7 +32,7 @@ class Acceptor {
   void wait();
   void accept_some();
 
-  // When descriptors are used up accepting again at once would only spin.
+  // While the process is out of descriptors, accepting again at once would only spin.
   static constexpr std::chrono::milliseconds pause{100};
 
   boost::asio::posix::stream_descriptor socket_;

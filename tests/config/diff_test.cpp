@@ -130,7 +130,8 @@ TEST(Check, prints_warnings_and_that_all_is_well) {
   std::ostringstream out;
   EXPECT_EQ(check(path, out), 0);
   EXPECT_EQ(out.str(), "warning: " + path +
-                           ":5:17: auth.method: trust lets everybody in as anybody who can reach the listeners\n"
+                           ":5:17: auth.method: trust lets every client that can reach the listeners log in as any "
+                           "user\n"
                            "configuration is valid\n");
 }
 

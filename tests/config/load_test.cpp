@@ -268,7 +268,7 @@ clusters: { main: { members: [ { name: pg1 } ] } }
 databases: { "*": { cluster: main } }
 auth: { method: trust }
 )",
-                 2, 32, "clusters.main.members[0].host", "is missing: A host name");
+                 2, 32, "clusters.main.members[0].host", "is missing: Host name");
 }
 
 TEST(Load, refuses_an_empty_file_with_what_is_needed) {
@@ -286,11 +286,11 @@ TEST(Load, refuses_a_number_without_the_unit_it_needs) {
 }
 
 TEST(Load, refuses_a_number_outside_of_its_range) {
-  expect_problem_after_valid("pool: { size: 0 }\n", 6, 15, "pool.size", "is below the least, 1");
-  expect_problem_after_valid("workers: 5000\n", 6, 10, "workers", "is above the most, 1024, or 0: one per core");
-  expect_problem_after_valid("pool: { wait_timeout: 2d }\n", 6, 23, "pool.wait_timeout", "is above the most, 1d");
+  expect_problem_after_valid("pool: { size: 0 }\n", 6, 15, "pool.size", "is below the minimum, 1");
+  expect_problem_after_valid("workers: 5000\n", 6, 10, "workers", "is above the maximum, 1024, or 0 for: one per core");
+  expect_problem_after_valid("pool: { wait_timeout: 2d }\n", 6, 23, "pool.wait_timeout", "is above the maximum, 1d");
   expect_problem_after_valid("workers: -1\n", 6, 10, "workers", "is not a whole number");
-  expect_problem_after_valid("pool: { idle_timeout: 0 }\n", 6, 23, "pool.idle_timeout", "is below the least, 1s");
+  expect_problem_after_valid("pool: { idle_timeout: 0 }\n", 6, 23, "pool.idle_timeout", "is below the minimum, 1s");
   expect_problem_after_valid("pool: { idle_timeout: off }\n", 6, 23, "pool.idle_timeout", "is not a duration");
 }
 
@@ -300,7 +300,7 @@ clusters: { main: { members: [ { name: pg1, host: a, port: 70000 } ] } }
 databases: { "*": { cluster: main } }
 auth: { method: trust }
 )",
-                 2, 60, "clusters.main.members[0].port", "is above the most, 65535");
+                 2, 60, "clusters.main.members[0].port", "is above the maximum, 65535");
 }
 
 TEST(Load, refuses_a_word_that_is_not_in_the_list) {
@@ -355,8 +355,8 @@ TEST(Load, gives_the_place_of_broken_yaml) {
 TEST(Load, refuses_merge_keys_tags_and_keys_that_are_no_words) {
   expect_problem_after_valid("pool: { <<: { size: 3 } }\n", 6, 9, "<<", "merge keys are not supported");
   expect_problem_after_valid("workers: !!int 3\n", 6, 10, "", "tags");
-  expect_problem_after_valid("[ a ]: 3\n", 6, 1, "", "a key has to be a word");
-  expect_problem_after_valid("~: 3\n", 6, 1, "", "a key has to be a word");
+  expect_problem_after_valid("[ a ]: 3\n", 6, 1, "", "a key must be a word");
+  expect_problem_after_valid("~: 3\n", 6, 1, "", "a key must be a word");
 }
 
 TEST(Load, refuses_a_second_document) {
@@ -410,8 +410,8 @@ TEST(Load, reports_each_of_very_many_mistakes_and_bounds_the_work_for_hints) {
   EXPECT_EQ(problems.back().message, "is not a setting");
 }
 
-TEST(Load, refuses_an_alias_inside_of_what_it_stands_for) {
-  expect_problem("a: &a [ *a ]\n", 1, 9, "", "this alias stands inside of what it stands for");
+TEST(Load, refuses_an_alias_of_a_value_that_contains_it) {
+  expect_problem("a: &a [ *a ]\n", 1, 9, "", "this alias refers to a value that contains it");
 }
 
 TEST(Load, refuses_a_huge_file) {

@@ -78,8 +78,8 @@ TEST(Secrets, in_a_configuration_that_everybody_may_read_are_warned_about) {
   const auto warnings = [&](const std::string& text, mode_t mode) {
     const auto loaded = load(folder.write("holdfast.yaml", text, mode));
     EXPECT_TRUE(loaded);
-    return std::ranges::count_if(loaded->warnings,
-                                 [](const Problem& warning) { return warning.message.starts_with("holds passwords"); });
+    return std::ranges::count_if(
+        loaded->warnings, [](const Problem& warning) { return warning.message.starts_with("contains passwords"); });
   };
   EXPECT_EQ(warnings(with_monitor("password: x"), 0644), 1);
   EXPECT_EQ(warnings(with_monitor("password: x"), 0640), 0);

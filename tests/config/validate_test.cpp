@@ -64,11 +64,11 @@ TEST(Validate, refuses_listeners_that_clash) {
   expect_problem(text_of({.listen = "[ { address: 0.0.0.0:1 }, { address: 127.0.0.1:1 } ]"}), 1, 46,
                  "listen[1].address", "is already covered by listen[0].address");
   expect_problem(text_of({.listen = "[ { address: 127.0.0.1:1 }, { address: 0.0.0.0:1 } ]"}), 1, 48,
-                 "listen[1].address", "covers listen[0].address as well");
+                 "listen[1].address", "also covers listen[0].address");
   expect_problem(text_of({.listen = "[ { address: /run/a }, { address: /run/a } ]"}), 1, 43, "listen[1].address",
                  "is the same as listen[0].address");
   expect_problem(text_of({.more = "http: { address: 127.0.0.1:6432 }\n"}), 8, 18, "http.address",
-                 "is the same port as listen[0].address");
+                 "uses the same port as listen[0].address");
 }
 
 TEST(Validate, lets_different_families_ports_and_folders_stand_side_by_side) {
@@ -150,7 +150,7 @@ TEST(Validate, refuses_a_host_that_is_more_than_one) {
   expect_problem(text_of({.members = "[ { name: pg1, host: 'a,b' } ]"}), 4, 35, "clusters.main.members[0].host",
                  "must be one host name");
   expect_problem(text_of({.members = "[ { name: pg1, host: 'a:5432' } ]"}), 4, 35, "clusters.main.members[0].host",
-                 "give `port:`");
+                 "set `port:`");
   expect_problem(text_of({.members = "[ { name: pg1, host: '' } ]"}), 4, 35, "clusters.main.members[0].host",
                  "must not be empty");
   EXPECT_TRUE(load_text(text_of({.members = "[ { name: pg1, host: 'fe80::1' } ]"}), "test.yaml"));
@@ -169,9 +169,9 @@ TEST(Validate, wants_databases_to_lead_to_clusters) {
   expect_problem(text_of({.databases = "{ a: { cluster: mian } , b: { cluster: main } }"}), 6, 28,
                  "databases.a.cluster", "there is no cluster 'mian'; there is 'main'");
   expect_problem(text_of({.databases = "{ a: {} , b: { cluster: main } }"}), 6, 17, "databases.a.cluster",
-                 "is missing: The cluster that has it");
+                 "is missing: The cluster that the database is in");
   expect_problem(text_of({.databases = "{ pgbouncer: { cluster: main } }"}), 6, 14, "databases.pgbouncer",
-                 "is the name of the admin console");
+                 "is reserved for the admin console");
   expect_problem(text_of({.databases = "{ \"*\": { cluster: main }, '*': { cluster: main } }"}), 6, 38, "*",
                  "is given twice");
 }
@@ -193,9 +193,9 @@ TEST(Validate, warns_of_a_cluster_that_nobody_uses) {
 }
 
 TEST(Validate, wants_somebody_to_be_able_to_log_in) {
-  expect_problem(text_of({.auth = "{ login_timeout: 5s }"}), 7, 1, "auth.users_file", "nobody can log in");
+  expect_problem(text_of({.auth = "{ login_timeout: 5s }"}), 7, 1, "auth.users_file", "no client can log in");
   EXPECT_TRUE(load_text(text_of({.auth = "", .more = "users: { joe: { password: x } }\n"}), "test.yaml"));
-  expect_warning(text_of({}), 7, 17, "auth.method", "trust lets everybody in");
+  expect_warning(text_of({}), 7, 17, "auth.method", "trust lets every client that can reach the listeners log in");
 }
 
 TEST(Validate, reports_the_users_file_by_its_own_lines) {
@@ -211,7 +211,7 @@ TEST(Validate, reports_the_users_file_by_its_own_lines) {
 TEST(Validate, warns_of_a_users_file_that_is_empty_or_seen_by_everybody) {
   const Folder folder;
   expect_warning(text_of({.auth = "{ users_file: " + folder.write("a", "; nobody\n") + " }"}), 7, 21, "auth.users_file",
-                 "holds no user");
+                 "contains no user");
   expect_warning(text_of({.auth = "{ users_file: " + folder.write("b", "\"a\" \"x\"\n", 0644) + " }"}), 7, 21,
                  "auth.users_file", "can be read by everybody");
 }
@@ -220,11 +220,11 @@ TEST(Validate, refuses_a_user_with_two_passwords) {
   const Folder folder;
   const auto users = folder.write("userlist.txt", "\"joe\" \"x\"\n");
   expect_problem(text_of({.auth = "{ users_file: " + users + " }", .more = "users: { joe: { password: y } }\n"}), 8, 27,
-                 "users.joe.password", "stands in auth.users_file as well");
+                 "users.joe.password", "is set in auth.users_file as well");
 }
 
 TEST(Validate, wants_http_on_an_ip_address) {
-  expect_problem(text_of({.more = "http: { address: /run/http }\n"}), 8, 18, "http.address", "not a folder");
+  expect_problem(text_of({.more = "http: { address: /run/http }\n"}), 8, 18, "http.address", "not a directory");
   EXPECT_TRUE(load_text(text_of({.more = "http: { address: off }\n"}), "test.yaml")->config.http.address.empty());
 }
 
