@@ -11,7 +11,7 @@ holdfast_build_packages=(
   libspdlog-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
 holdfast_test_packages=(
-  postgresql-15 postgresql-client-15 procps util-linux iproute2 nftables strace
+  postgresql-15 postgresql-client-15 procps util-linux iproute2 nftables strace valgrind
   python3 python3-psycopg openjdk-17-jdk-headless libpostgresql-jdbc-java
 )
 

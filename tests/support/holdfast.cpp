@@ -61,11 +61,14 @@ Holdfast::Holdfast(HoldfastOptions options) : options_(std::move(options)), log_
                                  std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
   }
   write_config(options_.config);
-  Command command{.program = binary(),
-                  .arguments = {(folder_.path() / "holdfast.yaml").string()},
+  auto words = options_.under;
+  words.push_back(binary());
+  words.push_back((folder_.path() / "holdfast.yaml").string());
+  words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
+  Command command{.program = words.front(),
+                  .arguments = {words.begin() + 1, words.end()},
                   .environment = options_.environment,
                   .output = log_};
-  command.arguments.insert(command.arguments.end(), options_.arguments.begin(), options_.arguments.end());
   command.environment.emplace_back("UBSAN_OPTIONS", "print_stacktrace=1");
   process_.emplace(command);
   if (!options_.wait_ready) return;

@@ -32,6 +32,7 @@ struct HoldfastOptions {
   std::map<std::string, std::string> files = {};  // further files in ${folder}: name → content
   std::vector<std::string> arguments = {};        // after the configuration's path
   std::vector<std::pair<std::string, std::string>> environment = {};
+  std::vector<std::string> under = {};  // a program with its arguments that runs the proxy as itself, e.g. valgrind
   bool wait_ready = true;
 };
 
