@@ -35,6 +35,7 @@ inline constexpr SqlState invalid_authorization{"28000"};
 inline constexpr SqlState invalid_password{"28P01"};
 inline constexpr SqlState invalid_catalog_name{"3D000"};
 inline constexpr SqlState serialization_failure{"40001"};
+inline constexpr SqlState deadlock_detected{"40P01"};
 inline constexpr SqlState duplicate_prepared_statement{"42P05"};
 inline constexpr SqlState too_many_connections{"53300"};
 inline constexpr SqlState program_limit_exceeded{"54000"};
@@ -47,10 +48,12 @@ inline constexpr SqlState idle_session_timeout{"57P05"};
 inline constexpr SqlState internal_error{"XX000"};
 }  // namespace sqlstate
 
-// An error as a value. `message` is for a person and never holds a secret.
+// An error as a value. `message` is for a person and never holds a secret. `hint`: what to do about it, a literal; empty:
+// none.
 struct Error {
   SqlState state = sqlstate::internal_error;
   std::string message;
+  std::string_view hint = {};
 };
 
 template <typename T>

@@ -5,6 +5,7 @@
 
 #include "protocol/backend.hpp"
 #include "protocol/message.hpp"
+#include "protocol/told.hpp"
 
 namespace holdfast::protocol {
 namespace {
@@ -40,9 +41,7 @@ bool is_empty_query(std::string_view text) {
 }
 
 void write_aborted(Out& out) {
-  // The words of errdetail_abort() and its callers, src/backend/tcop/postgres.c; drivers know them.
-  write_error(out, {.state = sqlstate::in_failed_sql_transaction,
-                    .message = "current transaction is aborted, commands ignored until end of transaction block"});
+  write_told(out, Tell::in_failed_transaction);
 }
 
 void write_no_parameters(Out& out) {
@@ -54,11 +53,7 @@ void write_no_parameters(Out& out) {
 }  // namespace
 
 Error error_of(const Loss& loss) {
-  if (loss.outcome == Loss::Outcome::unknown) {
-    return {sqlstate::transaction_resolution_unknown,
-            "the server was lost before it answered: whether the transaction was committed is not known"};
-  }
-  return {sqlstate::serialization_failure, "the server was lost: the transaction was rolled back and can be repeated"};
+  return told(loss.outcome == Loss::Outcome::unknown ? Tell::outcome_unknown : Tell::rolled_back);
 }
 
 LostTransaction::LostTransaction(const Loss& loss, Error error)
@@ -70,11 +65,11 @@ LostTransaction::LostTransaction(const Loss& loss, Error error)
 
 LostTransaction::Step LostTransaction::begin(std::vector<std::byte>& out) {
   for (const Loss::Unit& unit : units_) {
-    if (unit.error_owed) write_error(out, {.state = error_.state, .message = error_.message});
+    if (unit.error_owed) write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
     write_ready_for_query(out, unit.status);
   }
   if (open_batch_) {
-    if (batch_error_owed_) write_error(out, {.state = error_.state, .message = error_.message});
+    if (batch_error_owed_) write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
     state_ = State::skipping;
     return Step::answered;
   }
@@ -182,7 +177,7 @@ LostTransaction::Step LostTransaction::fail_batch(std::vector<std::byte>& out) {
 // The error itself the first time, then that the block has failed.
 void LostTransaction::tell(std::vector<std::byte>& out) {
   if (state_ == State::untold) {
-    write_error(out, {.state = error_.state, .message = error_.message});
+    write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
     state_ = State::failed;
   } else {
     write_aborted(out);

@@ -45,6 +45,8 @@ class LostTransaction {
   Step client(char tag, Bytes body, sql::TransactionControl control, std::vector<std::byte>& out);
 
   [[nodiscard]] bool finished() const { return state_ == State::finished; }
+  // What the next ReadyForQuery would say: 'E' inside the block that is gone, 'I' once it is over.
+  [[nodiscard]] char status() const { return status_; }
 
  private:
   enum class State : std::uint8_t {

@@ -3,7 +3,9 @@
 #include <charconv>
 #include <utility>
 
+#include "protocol/invariant.hpp"
 #include "protocol/message.hpp"
+#include "protocol/told.hpp"
 
 namespace holdfast::protocol {
 
@@ -13,6 +15,7 @@ namespace {
 constexpr std::size_t victims_at_once = 2;
 
 void inject(StatementPlan& plan, char tag, std::uint32_t cookie) {
+  if (!holds(plan.injected_count < plan.injected.size(), "a plan injects more messages than it has room for")) return;
   plan.injected[plan.injected_count++] = {.tag = tag, .cookie = cookie};
 }
 
@@ -102,16 +105,15 @@ Error error_of(const StatementMessage& request, Bytes frame) {
     statement = "prepared statement \"" + std::string(as_text(name)) + "\"";
   }
   switch (request.fault) {
-    case Fault::duplicate: return {sqlstate::duplicate_prepared_statement, statement + " already exists"};
-    case Fault::unknown: return {sqlstate::invalid_sql_statement_name, statement + " does not exist"};
-    case Fault::too_many: return {sqlstate::program_limit_exceeded, "too many prepared statements, or names too long"};
-    case Fault::malformed: return {sqlstate::protocol_violation, "invalid message format"};
+    case Fault::duplicate: return told(Tell::statement_exists, {statement});
+    case Fault::unknown: return told(Tell::statement_unknown, {statement});
+    case Fault::too_many: return told(Tell::too_many_statements);
+    case Fault::malformed: return told(Tell::malformed_message);
     case Fault::none:
     case Fault::wait: break;
   }
   // Only an opaque statement fails without a fault of the message's own.
-  return {sqlstate::invalid_sql_statement_name,
-          statement + " does not exist on this server: its text is too long to be kept, prepare it again"};
+  return told(Tell::statement_too_long, {statement});
 }
 
 StatementMessage Prepared::understand(const Frame& frame, ClientStatements& client) {
@@ -256,10 +258,6 @@ bool Prepared::make_room(Statement& statement, StatementPlan& plan, ClientStatem
     if (const Statement* victim = server.victim(); victim != nullptr) close(*victim);
   }
   return true;
-}
-
-void Prepared::replan(const StatementMessage& request) {
-  if (request.statement) request.statement->expire();
 }
 
 }  // namespace holdfast::protocol

@@ -99,9 +99,6 @@ class Prepared {
   // Second step. Appends to `out`. Changes `server`. Called in the order of the messages.
   [[nodiscard]] StatementPlan prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,
                                       ServerStatements& server, std::vector<std::byte>& out);
-  // After 0A000 "cached plan must not change result type", outside a transaction: expires the statement, so that
-  // sending its messages again through prepare() parses it anew.
-  static void replan(const StatementMessage& request);
 
  private:
   StatementMessage understand_parse(const Frame& frame, ClientStatements& client);

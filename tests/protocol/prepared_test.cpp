@@ -322,11 +322,11 @@ TEST_F(PreparedTest, client_has_a_limit_of_names) {
   EXPECT_EQ(sent.error.state, sqlstate::program_limit_exceeded);
 }
 
-TEST_F(PreparedTest, statement_with_an_outdated_plan_is_parsed_anew_everywhere) {
+TEST_F(PreparedTest, statement_with_an_outdated_plan_is_parsed_again_everywhere) {
   done(alice, one, parse("a", "SELECT * FROM t"));
   const auto bound = done(alice, one, bind_of("a"));
   done(alice, two, bind_of("a"));
-  Prepared::replan(bound.message);
+  bound.message.statement->expire();
   const auto again = text_of(about(client::close, 'S', "hf_1") + parse("hf_1", "SELECT * FROM t") + bind_of("hf_1"));
   EXPECT_EQ(text_of(done(alice, one, bind_of("a")).bytes), again);
   EXPECT_EQ(text_of(done(alice, two, bind_of("a")).bytes), again);
@@ -335,7 +335,7 @@ TEST_F(PreparedTest, statement_with_an_outdated_plan_is_parsed_anew_everywhere) 
 
 TEST_F(PreparedTest, driver_that_deallocates_and_parses_again_meets_no_stale_plan) {
   done(alice, one, parse("a", "SELECT * FROM t"));
-  Prepared::replan(done(alice, one, bind_of("a")).message);
+  done(alice, one, bind_of("a")).message.statement->expire();
   done(alice, one, about(client::close, 'S', "a"));
   EXPECT_EQ(text_of(done(alice, one, parse("a", "SELECT * FROM t")).bytes),
             text_of(about(client::close, 'S', "hf_1") + parse("hf_1", "SELECT * FROM t")));

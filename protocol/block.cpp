@@ -1,0 +1,92 @@
+#include "protocol/block.hpp"
+
+#include "protocol/invariant.hpp"
+#include "protocol/message.hpp"
+
+namespace holdfast::protocol {
+
+char Block::status() const {
+  switch (state_) {
+    case State::idle: return 'I';
+    case State::deferred:
+    case State::opening:
+    case State::open: return 'T';
+    case State::failed: return 'E';
+    case State::lost: return lost_->status();
+  }
+  return 'I';
+}
+
+bool Block::defer(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out) {
+  if (state_ != State::idle || !DeferredBegin::may_defer(verdict, text)) return false;
+  begin_.defer(text, verdict, out);
+  state_ = State::deferred;
+  return true;
+}
+
+bool Block::end(const sql::Verdict& verdict, std::vector<std::byte>& out) {
+  if (state_ != State::deferred || !begin_.end(verdict, out)) return false;
+  state_ = State::idle;
+  return true;
+}
+
+void Block::open(std::uint32_t cookie, std::vector<std::byte>& out) {
+  if (!holds(state_ == State::deferred, "a BEGIN is sent that was not deferred")) return;
+  begin_.send(cookie, out);
+  state_ = State::opening;
+}
+
+void Block::take_back() {
+  begin_error_.reset();
+  if (state_ != State::opening) return;
+  begin_.take_back();
+  state_ = State::deferred;
+}
+
+void Block::abandon() {
+  if (state_ != State::deferred) return;
+  begin_.abandon();
+  state_ = State::idle;
+}
+
+void Block::ready(char status, bool idle) {
+  begin_.answered();
+  state_ = status == 'I' ? State::idle : status == 'T' ? State::open : State::failed;
+  if (status == 'I' && idle) portals_.ended();
+}
+
+void Block::lose(const Loss& loss, const Error& error, std::vector<std::byte>& out) {
+  begin_.answered();
+  begin_error_.reset();
+  bound_ = sql::TransactionControl::none;
+  lost_.emplace(loss, error);
+  const auto step = lost_->begin(out);
+  state_ = step == LostTransaction::Step::finished ? State::idle : State::lost;
+  if (state_ == State::idle) lost_.reset();
+}
+
+LostTransaction::Step Block::answer(char tag, Bytes body, sql::TransactionControl control,
+                                    std::vector<std::byte>& out) {
+  if (tag == client::bind) bound_ = control;
+  if (tag == client::execute || tag == client::describe) control = bound_;
+  const auto step = lost_->client(tag, body, control, out);
+  if (step != LostTransaction::Step::answered) {
+    lost_.reset();
+    state_ = State::idle;
+  }
+  return step;
+}
+
+const char* name_of(Block::State state) {
+  switch (state) {
+    case Block::State::idle: return "idle";
+    case Block::State::deferred: return "deferred";
+    case Block::State::opening: return "opening";
+    case Block::State::open: return "open";
+    case Block::State::failed: return "failed";
+    case Block::State::lost: return "lost";
+  }
+  return "?";
+}
+
+}  // namespace holdfast::protocol

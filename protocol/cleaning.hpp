@@ -1,0 +1,59 @@
+// Brings a server that lost its client, or carries what one left behind, back to where a stranger may have it; or says
+// that it must be closed.
+//
+// Task: ends what is in flight (a cancel request, CopyFail, a Sync that can't commit), rolls back, discards the session's
+// state, and checks each by its answer. Driven by whoever reads the server: next() after every pass over its answers,
+// and when a cancel request has ended. Thread: any one; no locks. Lifetime: from the moment that the client let go until
+// `release` or `close`.
+//
+//   draining ──────idle, block open──────> rolling_back ──idle, 'I'──┐
+//     │ in flight: cancel once, then wait                            │
+//     │ COPY FROM, open batch: ended once                            v
+//     └──────idle, no block──────> dirty? ──yes──> discarding ──idle──> clean ──> release
+//                                    └───no─────────────────────────────^
+//   an error in answer to our own, half a message of the client's, LOAD, a broken exchange: close
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "protocol/server_session.hpp"
+
+namespace holdfast::protocol {
+
+class Cleaning {
+ public:
+  enum class Step : std::uint8_t {
+    wait,     // for answers, or for the end of a cancel request
+    send,     // what was appended to `out`
+    cancel,   // what the server runs; then ask again
+    release,  // it may serve others
+    close,    // nobody can say what it would do
+  };
+  enum class State : std::uint8_t { draining, rolling_back, discarding, clean };
+
+  // Requests to cancel what this server runs.
+  struct Cancels {
+    bool under_way = false;  // one could still hit whatever comes next
+    bool possible = true;    // none was sent since the last unit ended: another would be no repetition
+  };
+
+  [[nodiscard]] Step next(ServerSession& server, Cancels cancels, std::vector<std::byte>& out);
+  // An ErrorResponse to a message of our own.
+  void failed() { failed_ = true; }
+  [[nodiscard]] State state() const { return state_; }
+  // DISCARD ALL ran: for a counter.
+  [[nodiscard]] bool discarded() const { return discarded_; }
+
+ private:
+  void end_what_runs(ServerSession& server, std::vector<std::byte>& out);
+  static void run(ServerSession& server, std::string_view sql, std::vector<std::byte>& out);
+
+  State state_ = State::draining;
+  bool canceled_ = false;
+  bool copy_ended_ = false;
+  bool failed_ = false;
+  bool discarded_ = false;
+};
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,31 @@
+// Facts that the code relies on and that nothing a peer sends can break. Where one does not hold the code is wrong:
+// debug and sanitizer builds stop there; a release build counts it, and the caller closes the connection that it
+// concerns, so that a defect costs one connection and is seen in the metrics.
+//
+//   if (!holds(count > 0, "a place is given back that was never taken")) return;
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+namespace holdfast {
+
+// How often a release build met a broken invariant, process-wide: a metric. Any thread.
+inline std::atomic<std::uint64_t> broken_invariants{0};  // NOLINT: asserts have no context to count in
+
+[[nodiscard]] inline bool holds(bool condition, const char* what) {
+  if (condition) [[likely]]
+    return true;
+#ifdef NDEBUG
+  static_cast<void>(what);
+  broken_invariants.fetch_add(1, std::memory_order_relaxed);
+  return false;
+#else
+  std::fprintf(stderr, "invariant broken: %s\n", what);
+  std::abort();
+#endif
+}
+
+}  // namespace holdfast

@@ -1,0 +1,44 @@
+// What is known of the statements behind a client's portals, and what a Query or an Execute of them may do: the bits
+// that decide, should the server die, what the client is told.
+//
+// Task: the unnamed portal by itself; all named portals of a transaction together, since any of them may be meant.
+// Thread: any one; no locks. Lifetime: of a Block; portals end with their transaction or their server.
+#pragma once
+
+#include <optional>
+
+#include "protocol/request.hpp"
+#include "protocol/sql/verdict.hpp"
+
+namespace holdfast::protocol {
+
+// What the exchange has to know of a statement with this verdict.
+[[nodiscard]] Trait traits_of(const sql::Verdict& verdict);
+// The traits of a portal that may be bound to either of two statements.
+[[nodiscard]] Trait either(Trait a, Trait b);
+
+class Portals {
+ public:
+  enum class Name : std::uint8_t { unnamed, named };
+
+  void bind(Name name, const sql::Verdict& verdict) {
+    const Trait traits = traits_of(verdict);
+    if (name == Name::unnamed) {
+      unnamed_ = traits;
+    } else {
+      named_ = named_ ? either(*named_, traits) : traits;
+    }
+  }
+  // Of an Execute. A portal that was never bound fails there: nothing runs.
+  [[nodiscard]] Trait of(Name name) const { return name == Name::unnamed ? unnamed_ : named_.value_or(Trait::none); }
+  // A simple Query destroys the unnamed portal (exec_simple_query, src/backend/tcop/postgres.c).
+  void queried() { unnamed_ = Trait::none; }
+  // The transaction ended.
+  void ended() { named_.reset(); }
+
+ private:
+  Trait unnamed_ = Trait::none;
+  std::optional<Trait> named_;
+};
+
+}  // namespace holdfast::protocol

@@ -1,0 +1,76 @@
+#include "protocol/replay.hpp"
+
+#include <utility>
+
+namespace holdfast::protocol {
+
+bool Refusal::conflict() const {
+  return state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected;
+}
+
+bool Refusal::repeatable() const {
+  return state == sqlstate::read_only_sql_transaction || state == sqlstate::feature_not_supported ||
+         state == sqlstate::object_not_in_prerequisite_state || conflict();
+}
+
+void Replay::began(Repeatable may) {
+  switch (state_) {
+    case State::none:
+      state_ = State::unsent;
+      kept_ = may;
+      if (may == Repeatable::yes) bytes_ = buffers_->take();
+      return;
+    case State::unsent:
+    case State::recording: state_ = State::spoiled; return;
+    case State::spoiled:
+    case State::refused:  // the session doesn't go on before the rest is swallowed
+    case State::lost: return;
+  }
+}
+
+void Replay::record(Bytes bytes) {
+  if (kept_ == Repeatable::no) return;
+  if (state_ != State::unsent && state_ != State::recording) return;
+  if (bytes_.size() + bytes.size() <= longest) {
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    return;
+  }
+  kept_ = Repeatable::no;
+  if (state_ == State::recording) state_ = State::spoiled;
+}
+
+bool Replay::refused(const Refusal& refusal) {
+  if (state_ != State::recording || !refusal.repeatable()) return false;
+  if (refusal.by_primary || refusal.replicas_only || refusal.status != 'I') return false;
+  if (refusal.block_opening || refusal.awaits_sync || refusal.passed_on) return false;
+  state_ = State::refused;
+  return true;
+}
+
+void Replay::lost(const Loss& loss, bool cut) {
+  const bool refused_first = state_ == State::refused;
+  const bool proven = refused_first || (state_ == State::recording && loss.outcome == Loss::Outcome::repeatable);
+  if (state_ == State::none) return;
+  state_ = proven && !cut ? State::lost : State::spoiled;
+  refused_first_ = refused_first;
+}
+
+Replay::Again Replay::again() const {
+  if (state_ == State::refused) return Again::on_primary;
+  if (state_ == State::lost) return refused_first_ ? Again::on_primary : Again::elsewhere;
+  return Again::no;
+}
+
+const char* name_of(Replay::State state) {
+  switch (state) {
+    case Replay::State::none: return "none";
+    case Replay::State::unsent: return "unsent";
+    case Replay::State::recording: return "recording";
+    case Replay::State::spoiled: return "spoiled";
+    case Replay::State::refused: return "refused";
+    case Replay::State::lost: return "lost";
+  }
+  return "?";
+}
+
+}  // namespace holdfast::protocol
