@@ -14,7 +14,7 @@
 #include <system_error>
 #include <utility>
 
-#include "proxy/admin/log.hpp"
+#include "proxy/base/log.hpp"
 
 namespace holdfast::proxy {
 namespace {

@@ -5,7 +5,7 @@
 #include "config/check.hpp"
 #include "config/load.hpp"
 #include "config/reference.hpp"
-#include "proxy/admin/log.hpp"
+#include "proxy/base/log.hpp"
 #include "proxy/server.hpp"
 
 namespace {

@@ -8,7 +8,7 @@
 
 #include "config/diff.hpp"
 #include "config/load.hpp"
-#include "proxy/admin/log.hpp"
+#include "proxy/base/log.hpp"
 
 namespace holdfast::proxy {
 
@@ -32,21 +32,21 @@ Server::Server(std::string config_path, RuntimePtr runtime)
       runtime_(std::move(runtime)),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       shutdown_timer_(context_),
-      metrics_(workers_, monitors_) {}
+      metrics_(monitors_) {}
 
 Server::~Server() = default;
 
 int Server::run() {
   std::signal(SIGPIPE, SIG_IGN);
   if (auto secret = protocol::make_mock_secret()) {
-    shared_.mock_secret = *secret;
+    shared_.sessions.mock_secret = *secret;
   } else {
     log_event(LogLevel::error, "start_failed", {{"reason", secret.error().message}});
     return 1;
   }
   const auto& config = runtime_->config;
-  shared_.hold_places.set_limit(config.settings.hold_limit.value_or(config::EffectiveSettings{}.hold_limit));
-  shared_.report = [this](const std::string& cluster, health::MemberIndex member, health::Evidence evidence) {
+  shared_.pools.hold_places.set_limit(config.settings.hold_limit.value_or(config::EffectiveSettings{}.hold_limit));
+  shared_.pools.report = [this](const std::string& cluster, health::MemberIndex member, health::Evidence evidence) {
     asio::post(context_, [this, cluster, member, evidence] {
       const auto found = monitors_.find(cluster);
       if (found != monitors_.end()) found->second->evidence(member, evidence);
@@ -56,8 +56,9 @@ int Server::run() {
   const auto count = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   for (std::uint32_t i = 0; i < count; ++i) {
     workers_.push_back(std::make_unique<Worker>(shared_, i, runtime_, topologies_));
-    workers_.back()->set_siblings(&workers_);
   }
+  Worker::connect(workers_);
+  for (const auto& worker : workers_) metrics_.add(worker->counters());
   if (auto listening = listen(); !listening) {
     log_event(LogLevel::error, "start_failed", {{"reason", listening.error().message}});
     begin_shutdown();
@@ -74,7 +75,7 @@ int Server::run() {
             {{"version", HOLDFAST_VERSION}, {"workers", std::to_string(count)}, {"config", config_path_}});
   context_.run();
   for (auto& worker : workers_) worker->join();
-  shared_.key_service.stop();
+  shared_.pools.key_service.stop();
   log_event(LogLevel::info, "stopped", {});
   return 0;
 }
@@ -192,7 +193,7 @@ void Server::reload() {
   runtime_ = std::move(*runtime);
   configure_log(runtime_->config.log);
   const auto& config = runtime_->config;
-  shared_.hold_places.set_limit(config.settings.hold_limit.value_or(config::EffectiveSettings{}.hold_limit));
+  shared_.pools.hold_places.set_limit(config.settings.hold_limit.value_or(config::EffectiveSettings{}.hold_limit));
   for (const auto& cluster : config.clusters) {
     const auto found = monitors_.find(cluster.name);
     if (found != monitors_.end()) found->second->update(cluster);

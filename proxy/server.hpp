@@ -17,7 +17,7 @@
 #include "proxy/acceptor.hpp"
 #include "proxy/admin/http.hpp"
 #include "proxy/admin/metrics.hpp"
-#include "proxy/runtime.hpp"
+#include "proxy/base/runtime.hpp"
 #include "proxy/shared.hpp"
 #include "proxy/worker.hpp"
 

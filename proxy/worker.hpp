@@ -1,9 +1,10 @@
 // One thread's world: its event loop, its clients, its pools, its memory. A client never leaves its worker.
 //
 // Thread: everything on the worker's own, but for what says "any thread". Other threads reach it by messages.
-// Lifetime: start(), then stop(), then join(); Server owns it.
+// Lifetime: connect(), start(), then stop(), then join(); Server owns it.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,29 +12,18 @@
 #include <vector>
 
 #include "health/topology.hpp"
-#include "protocol/parameters.hpp"
-#include "protocol/prepared.hpp"
-#include "protocol/reported.hpp"
-#include "protocol/sql/classify.hpp"
-#include "proxy/counters.hpp"
-#include "proxy/io/composer.hpp"
-#include "proxy/io/list.hpp"
+#include "proxy/base/counters.hpp"
+#include "proxy/base/runtime.hpp"
 #include "proxy/io/reactor.hpp"
 #include "proxy/io/task.hpp"
-#include "proxy/pool/pool.hpp"
-#include "proxy/runtime.hpp"
+#include "proxy/pool/handover.hpp"
+#include "proxy/pool/pools.hpp"
+#include "proxy/session/accepted.hpp"
+#include "proxy/session/sessions.hpp"
+#include "proxy/session/tables.hpp"
 #include "proxy/shared.hpp"
 
 namespace holdfast::proxy {
-
-class ClientSession;
-
-// A socket that the acceptor took, for the worker that gets it.
-struct Accepted {
-  int fd = -1;
-  std::size_t listener = 0;  // index into the configuration's listeners
-  std::string peer;          // "10.0.0.7:51234", for the log
-};
 
 class Worker {
  public:
@@ -42,6 +32,8 @@ class Worker {
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
+  // Each gets to know the others; before any of them starts.
+  static void connect(const std::vector<std::unique_ptr<Worker>>& workers);
 
   // Any thread.
   void start();
@@ -49,77 +41,38 @@ class Worker {
   void accept(Accepted accepted);
   void publish(health::TopologyPtr topology);
   void publish(RuntimePtr runtime);
-  void cancel(std::uint64_t session);
   // Lets running transactions end, closes idle clients at once (57P01), and everything at the second call.
   void stop(bool at_once);
-  [[nodiscard]] const Counters& counted() const { return counters; }
-  [[nodiscard]] std::uint64_t clients() const { return counters.clients.value(); }
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  // Clients here, and sockets on their way here.
+  [[nodiscard]] std::uint64_t clients() const {
+    return counters_.clients.value() + coming_.load(std::memory_order_relaxed);
+  }
   // After stop(): its loop has ended.
   [[nodiscard]] bool finished() const { return finished_.load(std::memory_order_acquire); }
 
-  // Its own thread.
-  [[nodiscard]] bool stopping() const { return stopping_; }
-  [[nodiscard]] const Runtime& runtime() const { return *runtime_; }
-  [[nodiscard]] const RuntimePtr& runtime_ptr() const { return runtime_; }
-  [[nodiscard]] health::TopologyPtr topology(const std::string& cluster) const;
-  [[nodiscard]] PermitBook& permit_book() { return shared.permits; }
-  [[nodiscard]] Places& hold_places() { return shared.hold_places; }
-  [[nodiscard]] Pool& pool(const PoolKey& key, const config::EffectiveSettings& settings);
-  [[nodiscard]] std::shared_ptr<const config::EffectiveSettings> effective_settings(const config::Listener& listener,
-                                                                                    const config::Database* database,
-                                                                                    const config::User* user);
-  [[nodiscard]] protocol::sql::Classifier& classifier(const std::vector<std::string>& read_functions);
-  [[nodiscard]] protocol::sql::Classifier& blind_classifier();
-  void report(const std::string& cluster, health::MemberIndex member, health::Evidence evidence);
-  // Gives a released server to another worker's oldest waiter. The link object here ends.
-  void hand_over(Worker& other, ServerLink& server);
-  void ask_others_for_idle(const PoolKey& key, health::MemberIndex member);
-  // A permit that another worker waits for came back.
-  void tell_permit(const std::shared_ptr<Permits>& permits, const PoolKey& key, health::MemberIndex member,
-                   std::optional<TimePoint> own);
-  // DDL was committed: what was learnt of statements may be stale. Servers keep theirs: where a result's columns
-  // changed PostgreSQL says so (0A000), and a driver that goes by an earlier description has to hear it.
-  void schema_changed();
-  // A server said so to a client, who will prepare anew: on every server.
-  void plans_changed();
-  void set_siblings(const std::vector<std::unique_ptr<Worker>>* siblings) { siblings_ = siblings; }
-  // The session's coroutine has ended.
-  void remove(ClientSession& session);
-  [[nodiscard]] ClientSession* find_session(std::uint64_t id);
-
-  Shared& shared;
-  const std::uint32_t number;
-  Reactor reactor;
-  Gate gate;
-  Counters counters;
-  protocol::PendingPool pending;
-  protocol::StatementTable statements;
-  protocol::Prepared prepared;
-  protocol::SettingsTable settings;
-  protocol::ReportedTable reported;
-  Composer composer;  // for one pass at a time, never across a co_await
-  std::vector<std::byte> scratch_out;
-
  private:
-  struct HandedOver;
   void run();
   void sweep();
   void finish_if_done();
-  void adopt(const PoolKey& key, health::MemberIndex member, HandedOver handed);
-  [[nodiscard]] MemberPool* find_member(const PoolKey& key, health::MemberIndex member);
   static void on_sweep(void* self);
 
+  std::uint32_t number_;
   RuntimePtr runtime_;
-  std::map<std::string, health::TopologyPtr> topologies_;
-  std::map<std::vector<std::string>, std::unique_ptr<protocol::sql::Classifier>> classifiers_;
-  std::unique_ptr<protocol::sql::Classifier> blind_;
-  std::map<PoolKey, std::unique_ptr<Pool>> pools_;
-  std::map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
-  std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;  // the distinct ones in use
-  const std::vector<std::unique_ptr<Worker>>* siblings_ = nullptr;
+  bool stopping_ = false;
+  Counters counters_;
+  Reactor reactor_;
+  Gate gate_;
+  Tables tables_;
+  Desk desk_;
+  PoolContext pool_context_;
+  Pools pools_;
+  Handover handover_;
+  SessionContext session_context_;
+  Sessions sessions_;
   Deadline sweep_;
   TimePoint learnt_since_ = health::Clock::now();
-  bool stopping_ = false;
+  std::atomic<std::uint64_t> coming_{0};
   std::atomic<bool> finished_{false};
   std::thread thread_;
 };

@@ -8,7 +8,7 @@
 #include <boost/beast/http.hpp>
 #include <utility>
 
-#include "proxy/admin/log.hpp"
+#include "proxy/base/log.hpp"
 
 namespace holdfast::proxy {
 

@@ -9,7 +9,8 @@
 #include <utility>
 
 #include "health/monitor.hpp"
-#include "proxy/worker.hpp"
+#include "protocol/invariant.hpp"
+#include "protocol/sql/verdict.hpp"
 
 namespace holdfast::proxy {
 
@@ -101,13 +102,19 @@ constexpr std::array simple{
            &Counters::protocol_errors, counter},
 };
 
-std::uint64_t sum(const std::vector<std::unique_ptr<Worker>>& workers, auto&& pick) {
+std::uint64_t sum(const std::vector<const Counters*>& workers, auto&& pick) {
   std::uint64_t total = 0;
-  for (const auto& worker : workers) total += pick(worker->counted()).value();
+  for (const Counters* worker : workers) total += pick(*worker).value();
   return total;
 }
 
-void add_workers(Families& out, const std::vector<std::unique_ptr<Worker>>& workers) {
+void add_invariants(Families& out) {
+  out.begin("holdfast_invariants_broken_total",
+            "Facts that the program relies on and that did not hold: a defect of Holdfast; please report it.", counter);
+  out.add(static_cast<double>(broken_invariants.load(std::memory_order_relaxed)));
+}
+
+void add_workers(Families& out, const std::vector<const Counters*>& workers) {
   const auto total = [&](auto&& pick) { return static_cast<double>(sum(workers, pick)); };
   for (const auto& item : simple) {
     out.begin(item.name, item.help, item.type);
@@ -243,6 +250,7 @@ void Metrics::event(const health::Event& event) {
 std::string Metrics::text() const {
   Families out;
   add_workers(out, workers_);
+  add_invariants(out);
   out.begin("holdfast_reloads_total", "Reloads of the configuration, by outcome.", counter);
   out.add(static_cast<double>(reloads_), {{"outcome", "applied"}});
   out.add(static_cast<double>(reloads_refused_), {{"outcome", "refused"}});

@@ -12,6 +12,7 @@
 
 #include "health/event.hpp"
 #include "health/topology.hpp"
+#include "proxy/base/counters.hpp"
 
 namespace holdfast::health {
 class Monitor;
@@ -19,16 +20,16 @@ class Monitor;
 
 namespace holdfast::proxy {
 
-class Worker;
-
 class Metrics {
  public:
   static constexpr const char* content_type = "text/plain; version=0.0.4; charset=utf-8";
 
   using Monitors = std::map<std::string, std::unique_ptr<health::Monitor>>;  // by cluster
 
-  Metrics(const std::vector<std::unique_ptr<Worker>>& workers, const Monitors& monitors)
-      : workers_(workers), monitors_(monitors) {}
+  explicit Metrics(const Monitors& monitors) : monitors_(monitors) {}
+
+  // What a worker counts; outlives this.
+  void add(const Counters& worker) { workers_.push_back(&worker); }
 
   void topology(health::TopologyPtr topology) {
     events_.try_emplace(topology->cluster);  // counters begin at 0, so that increase() sees the first event
@@ -40,7 +41,7 @@ class Metrics {
   [[nodiscard]] std::string text() const;
 
  private:
-  const std::vector<std::unique_ptr<Worker>>& workers_;
+  std::vector<const Counters*> workers_;
   const Monitors& monitors_;
   std::map<std::string, health::TopologyPtr> topologies_;
   std::map<std::string, std::array<std::uint64_t, health::event_kinds>> events_;  // by cluster, then EventKind

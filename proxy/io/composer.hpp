@@ -40,8 +40,10 @@ class Composer {
 
   [[nodiscard]] bool empty() const { return direct_.empty() && copied_.empty(); }
   [[nodiscard]] protocol::Bytes bytes() const { return copied_.empty() ? direct_ : protocol::Bytes(copied_); }
+  [[nodiscard]] std::size_t size() const { return direct_.size() + copied_.size(); }
   void clear() {
     direct_ = {};
+    if (copied_.empty()) return;
     copied_.clear();
     if (copied_.capacity() > largest_kept) copied_.shrink_to_fit();
   }

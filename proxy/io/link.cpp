@@ -85,6 +85,11 @@ void Link::close() {
     tls_->close_notify();
     flush_tls();
   }
+  drop();
+}
+
+// Without a word to the peer. What could not be sent is forgotten with the connection: unsent() says no from here on.
+void Link::drop() {
   watch_.close();
   tls_.reset();
   // What was received stays until the link goes: whoever sent may be in the middle of reading it.
@@ -106,7 +111,6 @@ Link::Room Link::room(std::size_t wanted) {
 }
 
 void Link::show(const Room& room, std::size_t count) {
-  bytes_in += count;
   if (!room.in_scratch) {
     inbox_.add(count);
     received_ = inbox_.view();
@@ -201,17 +205,12 @@ std::size_t Link::unsent_bytes() const {
   return unsent_.size() - sent_ + (tls_ ? tls_->outgoing().size() : 0);
 }
 
-bool Link::send(protocol::Bytes bytes) {
-  if (!open()) return false;
-  bytes_out += bytes.size();
-  if (tls_) {
-    if (!tls_->write(bytes)) {
-      flush_tls();
-      close();
-      return false;
-    }
-    return flush_tls();
-  }
+Sent Link::send(protocol::Bytes bytes) {
+  if (!open()) return Sent::untouched;
+  return tls_ ? send_tls(bytes) : send_plain(bytes);
+}
+
+Sent Link::send_plain(protocol::Bytes bytes) {
   const auto all = bytes.size();
   if (unsent_.empty()) {
     while (!bytes.empty()) {
@@ -222,16 +221,28 @@ bool Link::send(protocol::Bytes bytes) {
       }
       if (errno == EINTR) continue;
       if (errno != EAGAIN) {
-        if (bytes.size() == all) bytes_out -= all;  // not one byte of it went out
         close();
-        return false;
+        return bytes.size() == all ? Sent::untouched : Sent::lost;
       }
       watch_.blocked();
       break;
     }
   }
   unsent_.insert(unsent_.end(), bytes.begin(), bytes.end());
-  return true;
+  return Sent::taken;
+}
+
+Sent Link::send_tls(protocol::Bytes bytes) {
+  // Records that could not leave before these stand in front of them.
+  const auto before = tls_->outgoing().size();
+  if (!tls_->write(bytes)) {
+    flush_tls();
+    close();
+    return Sent::lost;
+  }
+  std::size_t left = 0;
+  if (flush_tls(&left)) return Sent::taken;
+  return left <= before ? Sent::untouched : Sent::lost;
 }
 
 bool Link::flush() {
@@ -255,12 +266,14 @@ bool Link::flush() {
   return true;
 }
 
-bool Link::flush_tls() {
-  while (!tls_->outgoing().empty()) {
+// False: the connection broke, and the link is closed. `left`: bytes that the socket took.
+bool Link::flush_tls(std::size_t* left) {
+  while (tls_ && !tls_->outgoing().empty()) {
     const auto out = tls_->outgoing();
     const auto sent = sys::send(watch_.fd(), out.data(), out.size());
     if (sent >= 0) {
       tls_->consumed(static_cast<std::size_t>(sent));
+      if (left != nullptr) *left += static_cast<std::size_t>(sent);
       continue;
     }
     if (errno == EINTR) continue;
@@ -268,10 +281,10 @@ bool Link::flush_tls() {
       watch_.blocked();
       return true;
     }
-    watch_.close();
+    drop();
     return false;
   }
-  return true;
+  return open();
 }
 
 Task<bool> Link::drain() {

@@ -16,6 +16,13 @@ namespace holdfast::proxy {
 
 enum class Io : std::uint8_t { ok, would_block, closed };
 
+// What became of bytes that were to be sent.
+enum class Sent : std::uint8_t {
+  taken,      // the socket has them, or will: what it didn't take is kept
+  lost,       // the connection broke (and is closed): some of them may have left
+  untouched,  // it broke before one byte of them left, encrypted or not
+};
+
 class Link {
  public:
   Link() = default;
@@ -51,8 +58,9 @@ class Link {
   // Plaintext waits inside the TLS engine, or bytes in the inbox: readable() need not be awaited before receive().
   [[nodiscard]] bool may_receive() const;
 
-  // Sends now what the socket takes and keeps the rest. False: the connection is broken (and closed).
-  bool send(protocol::Bytes bytes);
+  // Sends now what the socket takes and keeps the rest.
+  Sent send(protocol::Bytes bytes);
+  // Never of a closed link: nothing of it will leave any more.
   [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ != nullptr && tls_unsent()); }
   [[nodiscard]] std::size_t unsent_bytes() const;
   // Waits until everything is sent. False: the connection broke.
@@ -68,15 +76,15 @@ class Link {
   [[nodiscard]] Baggage detach();
   [[nodiscard]] bool attach_baggage(Reactor& reactor, Baggage baggage);
 
-  std::uint64_t bytes_in = 0;
-  std::uint64_t bytes_out = 0;
-
  private:
   [[nodiscard]] bool tls_unsent() const;
   Io receive_plain(std::size_t wanted);
   Io receive_tls(std::size_t wanted);
   bool flush();
-  bool flush_tls();
+  bool flush_tls(std::size_t* left = nullptr);
+  Sent send_plain(protocol::Bytes bytes);
+  Sent send_tls(protocol::Bytes bytes);
+  void drop();
   // Where the next bytes go: behind what was kept, in scratch memory while that is short.
   struct Room {
     protocol::MutableBytes bytes;

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "protocol/invariant.hpp"
 #include "proxy/io/link.hpp"
 #include "proxy/io/syscalls.hpp"
 
@@ -53,6 +54,26 @@ void Watch::close() {
   for (auto& writer : writers_) {
     if (writer) reactor_->schedule(std::exchange(writer, {}));
   }
+}
+
+bool Watch::wait_to_read(std::coroutine_handle<> handle) {
+  if (!holds(!reader_, "two coroutines wait to read from one socket")) {
+    close();
+    return false;
+  }
+  reader_ = handle;
+  return true;
+}
+
+bool Watch::wait_to_write(std::coroutine_handle<> handle) {
+  for (auto& writer : writers_) {
+    if (writer) continue;
+    writer = handle;
+    return true;
+  }
+  static_cast<void>(holds(false, "three coroutines wait to write to one socket"));
+  close();
+  return false;
 }
 
 void Watch::wake_reader() {
@@ -130,7 +151,7 @@ void Reactor::arm_timer() {
 void Reactor::run() {
   while (!stopping_.load(std::memory_order_acquire)) {
     arm_timer();
-    const int wait = scheduled_.empty() ? -1 : 0;
+    const int wait = scheduled_.empty() && next_turn_.empty() && taken_.empty() ? -1 : 0;
     event_count_ = sys::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), wait);
     now_ = Clock::now();
     if (event_count_ < 0) event_count_ = 0;  // EINTR: signals are handled elsewhere
@@ -151,11 +172,25 @@ void Reactor::run() {
       }
     }
     event_count_ = 0;
+    if (!taken_.empty()) run_posted();
+    if (!next_turn_.empty()) run_next_turn();
     if (deadlines_.armed() > 0) deadlines_.advance(now_);
     run_scheduled();
   }
-  run_posted();
-  run_scheduled();
+  do {
+    run_posted();
+    run_scheduled();
+  } while (!taken_.empty());
+}
+
+// Those that asked in an earlier turn; who asks again waits for the next one.
+void Reactor::run_next_turn() {
+  this_turn_.swap(next_turn_);
+  for (auto handle : this_turn_) {
+    handle.resume();
+    run_scheduled();
+  }
+  this_turn_.clear();
 }
 
 void Reactor::run_scheduled() {
@@ -176,7 +211,13 @@ void Reactor::run_posted() {
     const std::lock_guard lock(posted_mutex_);
     work.swap(posted_);
   }
-  for (auto& item : work) item();
+  for (auto& item : work) taken_.push_back(std::move(item));
+  for (std::size_t i = 0; i < most_posted && !taken_.empty(); ++i) {
+    const auto item = std::move(taken_.front());
+    taken_.pop_front();
+    item();
+    run_scheduled();
+  }
 }
 
 void Reactor::post(std::function<void()> work) {

@@ -8,9 +8,11 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <coroutine>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <span>
@@ -60,16 +62,14 @@ class Watch {
   struct ReadAwaiter {
     Watch& watch;
     [[nodiscard]] bool await_ready() const { return watch.may_read() || !watch.open(); }
-    void await_suspend(std::coroutine_handle<> handle) const { watch.reader_ = handle; }
+    bool await_suspend(std::coroutine_handle<> handle) const { return watch.wait_to_read(handle); }
     void await_resume() const {}
   };
-  // Two may wait to write: the relay of answers, and the session with words of its own.
+  // Two may wait to write: the reader of a server with its answers, and the session with words of its own.
   struct WriteAwaiter {
     Watch& watch;
     [[nodiscard]] bool await_ready() const { return watch.writable_ || !watch.open(); }
-    void await_suspend(std::coroutine_handle<> handle) const {
-      (watch.writers_[0] ? watch.writers_[1] : watch.writers_[0]) = handle;
-    }
+    bool await_suspend(std::coroutine_handle<> handle) const { return watch.wait_to_write(handle); }
     void await_resume() const {}
   };
   [[nodiscard]] ReadAwaiter readable() { return {*this}; }
@@ -80,6 +80,9 @@ class Watch {
  private:
   friend class Reactor;
   void deliver(std::uint32_t events);
+  // False: somebody waits already, and there is no place for another: the connection is closed and nobody suspended.
+  bool wait_to_read(std::coroutine_handle<> handle);
+  bool wait_to_write(std::coroutine_handle<> handle);
 
   Reactor* reactor_ = nullptr;
   std::coroutine_handle<> reader_;
@@ -92,6 +95,27 @@ class Watch {
   bool hung_up_ = false;
 };
 
+// What one connection may take of a turn before others have theirs: bytes that it received and messages that were
+// dealt with. A stream that never runs dry (Syncs, empty blocks, rows of a large result) is spread over turns by it.
+class Budget {
+ public:
+  static constexpr std::size_t bytes = 256 * 1024;
+  static constexpr std::size_t messages = 64;
+
+  void spend_bytes(std::size_t count) { bytes_ -= std::min(bytes_, count); }
+  void spend_message() { messages_ -= messages_ > 0 ? 1U : 0U; }
+  [[nodiscard]] bool spent() const { return bytes_ == 0 || messages_ == 0; }
+  // It waited, for its peer or for the next turn.
+  void renew() {
+    bytes_ = bytes;
+    messages_ = messages;
+  }
+
+ private:
+  std::size_t bytes_ = bytes;
+  std::uint32_t messages_ = messages;
+};
+
 class Reactor {
  public:
   Reactor();
@@ -99,7 +123,8 @@ class Reactor {
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
 
-  // Until stop(). A turn: wait, read the clock once, deliver events, run what was scheduled, expire deadlines.
+  // Until stop(). A turn: wait, read the clock once, deliver events, run what was scheduled, expire deadlines. Whoever
+  // has used up its share of a turn (Budget) goes on in the next one.
   void run();
   void stop();
 
@@ -107,9 +132,19 @@ class Reactor {
   void post(std::function<void()> work);
   // Resumes a coroutine later in this turn: keeps chains of wake-ups off the stack.
   void schedule(std::coroutine_handle<> handle) { scheduled_.push_back(handle); }
+  // co_await reactor.next_turn(): lets everybody else who is ready have a turn, and deadlines expire, before it goes on.
+  struct NextTurn {
+    Reactor& reactor;
+    [[nodiscard]] bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> handle) const { reactor.next_turn_.push_back(handle); }
+    void await_resume() const {}
+  };
+  [[nodiscard]] NextTurn next_turn() { return {*this}; }
 
   // The moment this turn began.
   [[nodiscard]] TimePoint now() const { return now_; }
+  // For tests, whose time moves by hand: run() reads the clock.
+  void set_now(TimePoint now) { now_ = now; }
   [[nodiscard]] DeadlineWheel& deadlines() { return deadlines_; }
   [[nodiscard]] Blocks& blocks() { return blocks_; }
   // Memory that links receive into, one at a time: whose bytes lie there takes them out (Link::keep_rest) before the
@@ -125,8 +160,11 @@ class Reactor {
   void arm_timer();
   void run_posted();
   void run_scheduled();
+  void run_next_turn();
 
   static constexpr std::size_t scratch_size = 64 * 1024;
+  // Messages of other threads that are dealt with in one turn: a storm of log-ins is spread over several.
+  static constexpr std::size_t most_posted = 32;
 
   int epoll_ = -1;
   int wake_ = -1;
@@ -138,12 +176,15 @@ class Reactor {
   int event_count_ = 0;
   std::vector<std::coroutine_handle<>> scheduled_;
   std::vector<std::coroutine_handle<>> running_;
+  std::vector<std::coroutine_handle<>> next_turn_;
+  std::vector<std::coroutine_handle<>> this_turn_;  // of them: those being resumed
   std::vector<std::byte> scratch_;
   Link* scratch_user_ = nullptr;
   Blocks blocks_;
   std::atomic<bool> stopping_{false};
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
+  std::deque<std::function<void()>> taken_;  // of posted_: what is left for the next turns
 };
 
 }  // namespace holdfast::proxy

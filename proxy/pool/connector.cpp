@@ -10,14 +10,15 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "protocol/login.hpp"
-#include "proxy/admin/log.hpp"
+#include "proxy/base/log.hpp"
+#include "proxy/io/derivation.hpp"
 #include "proxy/pool/pool.hpp"
-#include "proxy/session/answers.hpp"
-#include "proxy/worker.hpp"
+#include "proxy/pool/server_reader.hpp"
 
 namespace holdfast::proxy {
 namespace {
@@ -82,37 +83,62 @@ protocol::SslMode ssl_mode(config::SslMode mode) {
   return static_cast<protocol::SslMode>(mode);
 }
 
+std::optional<health::Evidence> evidence_of(ConnectFailure::Kind kind) {
+  switch (kind) {
+    case ConnectFailure::Kind::refused: return health::Evidence::connect_refused;
+    case ConnectFailure::Kind::unreachable: return health::Evidence::connect_failed;
+    case ConnectFailure::Kind::late: return health::Evidence::connect_timeout;
+    case ConnectFailure::Kind::own: return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// A failure of connect(2), also one that came later (SO_ERROR).
+ConnectFailure::Kind kind_of(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+    case ENOENT: return ConnectFailure::Kind::refused;  // ENOENT: no Unix socket there
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EADDRNOTAVAIL: return ConnectFailure::Kind::own;
+    default: return ConnectFailure::Kind::unreachable;
+  }
+}
+
 class Opening {
  public:
   Opening(MemberPool& pool, ServerLink& server, protocol::LoginRequest::Attempt attempt)
-      : pool_(pool), worker_(pool.pool.worker), server_(server), attempt_(attempt) {}
+      : pool_(pool), context_(pool.pool().context()), server_(server), attempt_(attempt) {}
 
   Task<Attempt> run() {
-    const auto topology = worker_.topology(pool_.pool.key.cluster);
-    const auto& member = topology->members[pool_.member];
-    const auto runtime = worker_.runtime_ptr();  // kept: a reload may come while this waits
-    const auto* cluster = runtime->config.find_cluster(pool_.pool.key.cluster);
-    if (cluster == nullptr) co_return Attempt{fail(sqlstate::internal_error, "the cluster was removed"), false, {}, {}};
+    const auto& pool = pool_.pool();
+    const auto& members = pool.topology().members;
+    const auto runtime = context_.runtime;  // kept: a reload may come while this waits
+    const auto* cluster = runtime->config.find_cluster(pool.key().cluster);
+    if (cluster == nullptr || pool_.member() >= members.size()) {
+      co_return Attempt{fail(sqlstate::internal_error, "the cluster was removed"), false, {}, {}};
+    }
+    const auto& member = members[pool_.member()];
     server_.generation = member.generation;
-    server_.credentials = pool_.pool.credentials_version;
+    server_.credentials = pool.credentials_version();
     Deadline deadline(&Opening::on_deadline, this);
-    worker_.reactor.deadlines().arm(deadline, worker_.reactor.now() + cluster->connect_timeout);
+    context_.reactor.deadlines().arm(deadline, context_.reactor.now() + cluster->connect_timeout);
     const std::string address = member.address;
     const std::string host = member.host;
-    auto connected = co_await connect_socket(worker_.reactor, server_.link, address, member.port);
+    auto connected = co_await connect_socket(context_.reactor, server_.link, address, member.port);
     if (!connected) {
-      const auto evidence = late_                ? health::Evidence::connect_timeout
-                            : refused(connected) ? health::Evidence::connect_refused
-                                                 : health::Evidence::connect_failed;
-      co_return Attempt{std::move(connected), true, evidence, {}};
+      const auto kind = late_ ? ConnectFailure::Kind::late : connected.error().kind;
+      co_return Attempt{std::unexpected(connected.error().error), true, evidence_of(kind), {}};
     }
     protocol::LoginRequest request;
-    request.user = pool_.pool.key.user;
-    request.database = pool_.pool.key.database;
+    request.user = pool.key().user;
+    request.database = pool.key().database;
     request.ssl_mode = ssl_mode(cluster->tls.mode);
     request.link = is_unix(address) ? protocol::LoginRequest::Link::unix_socket : protocol::LoginRequest::Link::tcp;
     request.attempt = attempt_;
-    std::visit([&request](const auto& secret) { request.credentials = secret; }, pool_.pool.credentials);
+    std::visit([&request](const auto& secret) { request.credentials = secret; }, pool.credentials());
     protocol::Login login(std::move(request));
     std::shared_ptr<const protocol::TlsContext> tls;
     const auto& contexts = runtime->server_tls;
@@ -126,10 +152,7 @@ class Opening {
     auto& opening = *static_cast<Opening*>(self);
     opening.late_ = true;
     opening.server_.link.close();
-    if (auto handle = std::exchange(opening.deriving_, {})) opening.worker_.reactor.schedule(handle);
-  }
-  static bool refused(const Result<void>& result) {
-    return result.error().message.find("refused") != std::string::npos;
+    if (opening.derivation_) opening.derivation_->give_up();
   }
 
   // g++ 12 destroys a temporary twice that a co_await expression passes by value: everything is named here.
@@ -143,7 +166,7 @@ class Opening {
       const auto step = login.step(link.received(), out);
       link.consume(step.consumed);
       link.keep_rest();
-      if (!out.empty() && !link.send(out)) login.closed();
+      if (!out.empty() && link.send(out) != Sent::taken) login.closed();
       switch (step.kind) {
         case Kind::need_more: {
           if (!link.open()) break;
@@ -171,7 +194,10 @@ class Opening {
         }
         case Kind::derive: {
           const auto request = login.derive_request();
-          auto key = co_await derive(request);
+          derivation_.emplace(context_.reactor, context_.shared.key_service, std::string(request.password),
+                              std::vector<std::byte>(request.salt.begin(), request.salt.end()), request.iterations);
+          auto key = co_await derivation_->done();
+          derivation_.reset();
           if (key) {
             login.derived(*key);
           } else {
@@ -207,55 +233,23 @@ class Opening {
     const auto& result = login.result();
     server_.pid = result.pid;
     server_.secret = result.secret;
+    auto& session = server_.session;
     for (const auto& [name, value] : result.parameters) {
-      auto reported = worker_.reported.with(server_.reported, name, value);
+      auto reported = context_.reported.with(session.reported, name, value);
       if (!reported) return Attempt{std::unexpected(reported.error()), false, {}, {}};
-      server_.reported = std::move(*reported);
+      session.reported = std::move(*reported);
     }
-    const auto* read_only = server_.reported.find("default_transaction_read_only");
-    pool_.read_only_by_default = read_only != nullptr && *read_only == "on";
-    server_.exchange.reset(result.transaction_status);
+    const auto* read_only = session.reported.find("default_transaction_read_only");
+    pool_.set_read_only_by_default(read_only != nullptr && *read_only == "on");
+    session.exchange.reset(result.transaction_status);
     return Attempt{{}, true, {}, {}};
   }
 
-  Task<Result<protocol::scram::Key>> derive(const protocol::Login::DeriveRequest& request) {
-    struct Derivation {
-      Opening* opening = nullptr;
-      std::optional<Result<protocol::scram::Key>> key;
-    };
-    // Outlives this coroutine if the deadline comes first.
-    auto derivation = std::make_shared<Derivation>();
-    derivation->opening = this;
-    Worker& worker = worker_;
-    const bool queued =
-        worker.shared.key_service.derive(std::string(request.password), {request.salt.begin(), request.salt.end()},
-                                         request.iterations, [derivation, &worker](Result<protocol::scram::Key> key) {
-                                           worker.reactor.post([derivation, &worker, key = std::move(key)]() mutable {
-                                             derivation->key = std::move(key);
-                                             if (derivation->opening == nullptr) return;
-                                             if (auto handle = std::exchange(derivation->opening->deriving_, {}))
-                                               worker.reactor.schedule(handle);
-                                           });
-                                         });
-    if (!queued) co_return fail(sqlstate::too_many_connections, "too many log-ins at once");
-    struct Awaiter {
-      Opening& opening;
-      [[nodiscard]] bool await_ready() const { return false; }
-      void await_suspend(std::coroutine_handle<> handle) const { opening.deriving_ = handle; }
-      void await_resume() const {}
-    };
-    Awaiter awaiter{*this};
-    co_await awaiter;
-    derivation->opening = nullptr;
-    if (!derivation->key) co_return fail(sqlstate::connection_failure, "timed out while logging in");
-    co_return std::move(*derivation->key);
-  }
-
   MemberPool& pool_;
-  Worker& worker_;
+  PoolContext& context_;
   ServerLink& server_;
   protocol::LoginRequest::Attempt attempt_;
-  std::coroutine_handle<> deriving_;
+  std::optional<Derivation> derivation_;
   bool late_ = false;
 };
 
@@ -265,71 +259,76 @@ bool is_unix(const std::string& address) {
   return !address.empty() && address[0] == '/';
 }
 
-Task<Result<void>> connect_socket(Reactor& reactor, Link& link, const std::string& address, std::uint16_t port) {
+Task<std::expected<void, ConnectFailure>> connect_socket(Reactor& reactor, Link& link, const std::string& address,
+                                                         std::uint16_t port) {
+  using Kind = ConnectFailure::Kind;
+  const auto failed = [](Kind kind, std::string text) {
+    return std::unexpected(ConnectFailure{kind, {sqlstate::connection_failure, std::move(text)}});
+  };
   const auto parsed = parse_address(address, port);
-  if (!parsed) co_return std::unexpected(parsed.error());
+  if (!parsed) co_return std::unexpected(ConnectFailure{Kind::unreachable, parsed.error()});
   const int fd = ::socket(parsed->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) co_return fail(sqlstate::connection_failure, "socket: " + describe(errno));
+  if (fd < 0) co_return failed(Kind::own, "socket: " + describe(errno));
   if (parsed->storage.ss_family != AF_UNIX) tune(fd);
   const std::string where = is_unix(address) ? address : address + ":" + std::to_string(port);
   int error = 0;
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&parsed->storage), parsed->size) != 0) error = errno;
   if (error != 0 && error != EINPROGRESS) {
     ::close(fd);
-    co_return fail(sqlstate::connection_failure, "can't connect to " + where + ": " + describe(error));
+    co_return failed(kind_of(error), "can't connect to " + where + ": " + describe(error));
   }
-  if (!link.attach(reactor, fd)) co_return fail(sqlstate::connection_failure, "too many open sockets");
+  if (!link.attach(reactor, fd)) co_return failed(Kind::own, "too many open sockets");
   if (error == EINPROGRESS) {
     link.watch().blocked();
     co_await link.watch().writable();
-    if (!link.open()) co_return fail(sqlstate::connection_failure, "can't connect to " + where + ": timed out");
+    if (!link.open()) co_return failed(Kind::late, "can't connect to " + where + ": timed out");
     socklen_t size = sizeof error;
     ::getsockopt(link.watch().fd(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) {
       link.close();
-      co_return fail(sqlstate::connection_failure, "can't connect to " + where + ": " + describe(error));
+      co_return failed(kind_of(error), "can't connect to " + where + ": " + describe(error));
     }
   }
-  co_return Result<void>{};
+  co_return std::expected<void, ConnectFailure>{};
 }
 
-Task<> connect_server(MemberPool& pool) {
-  Worker& worker = pool.pool.worker;
+Task<> connect_server(MemberPool& pool, Permit permit) {
+  PoolContext& context = pool.pool().context();
   auto attempt = protocol::LoginRequest::Attempt::first;
   for (;;) {
-    auto server =
-        std::make_unique<ServerLink>(pool, worker.pending, worker.runtime().config.limits.prepared_per_server);
+    auto server = std::make_unique<ServerLink>(pool, context.pending,
+                                               context.runtime->config.limits.prepared_per_server, std::move(permit));
     Opening opening(pool, *server, attempt);
     auto outcome = co_await opening.run();
     if (outcome.result) {
-      pool.connect_ended();
-      server->connected_at = worker.reactor.now();
-      worker.counters.servers.add();
-      worker.counters.servers_opened.add();
-      ServerLink& fresh = *server;
-      fresh.state = ServerState::idle;
-      pool.ready(fresh);
-      co_await serve_answers(std::move(server));
+      pool.connect_succeeded();
+      server->connected_at = context.reactor.now();
+      server->mark_connected(context.counters.servers);
+      context.counters.servers_opened.add();
+      pool.ready(*server);
+      auto reading = read_server(context, std::move(server));
+      co_await reading;
       co_return;
     }
     server->link.close();
     co_await server->link.quiet();
+    permit = std::move(server->permit);
     if (outcome.retry != protocol::LoginFailure::Retry::none && attempt == protocol::LoginRequest::Attempt::first) {
       attempt = protocol::LoginRequest::Attempt::fallback;
       continue;
     }
-    worker.counters.servers_failed.add();
-    if (outcome.evidence) worker.report(pool.pool.key.cluster, pool.member, *outcome.evidence);
+    context.counters.servers_failed.add();
+    if (outcome.evidence) context.report(pool.pool().key().cluster, pool.member(), *outcome.evidence);
     const auto& error = outcome.result.error();
+    const auto& members = pool.pool().topology().members;
     log_event(LogLevel::warning, "server_connect_failed",
-              {{"cluster", pool.pool.key.cluster},
-               {"member", pool.pool.topology().members[pool.member].name},
-               {"database", pool.pool.key.database},
-               {"user", pool.pool.key.user},
+              {{"cluster", pool.pool().key().cluster},
+               {"member", pool.member() < members.size() ? members[pool.member()].name : std::string()},
+               {"database", pool.pool().key().database},
+               {"user", pool.pool().key().user},
                {"sqlstate", std::string(error.state.view())},
                {"reason", error.message}});
-    pool.connect_ended();
-    pool.connect_failed(error, outcome.network);
+    pool.connect_failed(error, outcome.network, std::move(permit));
     co_return;
   }
 }

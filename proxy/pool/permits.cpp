@@ -4,7 +4,7 @@
 
 namespace holdfast::proxy {
 
-bool Permits::want(Worker* worker, health::TimePoint since) {
+bool Permits::want(Handover* worker, health::TimePoint since) {
   const std::lock_guard lock(mutex_);
   auto found = std::ranges::find(wants_, worker, &Want::worker);
   if (found != wants_.end()) {
@@ -16,14 +16,20 @@ bool Permits::want(Worker* worker, health::TimePoint since) {
   return true;
 }
 
-void Permits::unwant(Worker* worker) {
+void Permits::still_wants(Handover* worker, health::TimePoint since) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(wants_, worker, &Want::worker);
+  if (found != wants_.end()) found->since = since;
+}
+
+void Permits::unwant(Handover* worker) {
   if (!wanted()) return;
   const std::lock_guard lock(mutex_);
   std::erase_if(wants_, [worker](const Want& want) { return want.worker == worker; });
   wants_count_.store(static_cast<std::uint32_t>(wants_.size()), std::memory_order_release);
 }
 
-Worker* Permits::take_want(const Worker* self, std::optional<health::TimePoint> own) {
+Handover* Permits::take_want(const Handover* self, std::optional<health::TimePoint> own) {
   const std::lock_guard lock(mutex_);
   auto oldest = wants_.end();
   for (auto it = wants_.begin(); it != wants_.end(); ++it) {
@@ -31,7 +37,7 @@ Worker* Permits::take_want(const Worker* self, std::optional<health::TimePoint> 
     if (oldest == wants_.end() || it->since < oldest->since) oldest = it;
   }
   if (oldest == wants_.end()) return nullptr;
-  Worker* worker = oldest->worker;
+  Handover* worker = oldest->worker;
   wants_.erase(oldest);
   wants_count_.store(static_cast<std::uint32_t>(wants_.size()), std::memory_order_release);
   return worker;

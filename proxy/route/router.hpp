@@ -1,16 +1,19 @@
 // Which member gets a unit: from what it does, what the session has seen, and the topology of this moment.
+// Pure: nothing is changed here, the caller carries out what a Route says. Thread: any.
 #pragma once
 
 #include <optional>
 
+#include "config/model.hpp"
 #include "health/topology.hpp"
-#include "proxy/counters.hpp"
-#include "proxy/pool/pool.hpp"
-#include "proxy/route/unit.hpp"
+#include "protocol/sql/verdict.hpp"
+#include "proxy/base/counters.hpp"
 
 namespace holdfast::proxy {
 
-// What a session remembers for read_consistency: session.
+using health::TimePoint;
+
+// What a session remembers for reads.consistency: session.
 struct SeenByClient {
   TimePoint last_write{};                           // when its last write finished; the epoch: never
   TimePoint last_read{};                            // when its last read finished, wherever
@@ -18,21 +21,38 @@ struct SeenByClient {
   std::uint32_t replica_life = 0;                   // … and in which of its lives: FreshnessMarks::life()
 };
 
+// How busy a member is: connections in use and clients in line. Asked for replicas only.
+struct Loads {
+  const void* of_what = nullptr;
+  std::size_t (*ask)(const void* of_what, health::MemberIndex member) = nullptr;
+};
+
+struct RouteRequest {
+  const protocol::sql::Verdict& verdict;  // of the whole unit
+  const config::EffectiveSettings& settings;
+  const health::Topology& topology;
+  const SeenByClient& seen;
+  TimePoint now{};
+  TimePoint last_write_anywhere{};  // for consistency: global
+  bool has_waited = false;          // this unit has already waited for a fresher replica
+  Loads loads{};
+  health::MemberIndex last_replica = 0;  // that this pool gave a read to, for balance: round_robin
+};
+
 struct Route {
   enum class Kind : std::uint8_t {
-    member,          // this one
+    member,          // this replica
     primary,         // whoever is primary, waiting for one if need be
-    wait_for_marks,  // no replica is fresh enough, and it is worth to wait until `until`
+    wait_for_marks,  // no replica is fresh enough, and it is worth waiting until `until`
     refused,         // `route: replica` without a replica
   };
   Kind kind = Kind::primary;
   health::MemberIndex member = 0;
   RouteReason reason = RouteReason::write;
   TimePoint until{};
+  bool wants_marks = false;  // fresher marks would have helped: sample faster
 };
 
-// `waited`: a wait for marks has been had already.
-[[nodiscard]] Route choose_route(const Unit& unit, const config::EffectiveSettings& settings, Pool& pool,
-                                 const SeenByClient& seen, TimePoint now, bool waited);
+[[nodiscard]] Route choose_route(const RouteRequest& request);
 
 }  // namespace holdfast::proxy

@@ -1,4 +1,4 @@
-#include "proxy/key_service.hpp"
+#include "proxy/base/key_service.hpp"
 
 #include <gtest/gtest.h>
 

@@ -128,7 +128,7 @@ TEST_F(LinkTest, close_leaves_received_bytes_readable) {
 
 TEST_F(LinkTest, send_to_a_peer_that_is_gone_closes) {
   ::close(std::exchange(peer, -1));
-  EXPECT_FALSE(link.send(protocol::as_bytes("hello")));
+  EXPECT_EQ(link.send(protocol::as_bytes("hello")), Sent::untouched);
   EXPECT_FALSE(link.open());
 }
 
@@ -166,7 +166,7 @@ Task<> drain_then_stop(Link& link, Reactor& reactor, bool& result) {
 
 TEST_F(LinkTest, drain_ends_when_everything_is_sent) {
   const auto text = pattern(4'000'000);
-  ASSERT_TRUE(link.send(protocol::as_bytes(text)));
+  ASSERT_EQ(link.send(protocol::as_bytes(text)), Sent::taken);
   ASSERT_TRUE(link.unsent());
   bool drained = false;
   Gate gate;
@@ -186,7 +186,7 @@ TEST_F(LinkTest, drain_ends_when_everything_is_sent) {
 
 TEST_F(LinkTest, close_ends_both_drains_and_then_quiet) {
   const auto text = pattern(4'000'000);
-  ASSERT_TRUE(link.send(protocol::as_bytes(text)));
+  ASSERT_EQ(link.send(protocol::as_bytes(text)), Sent::taken);
   bool first = true;
   bool second = true;
   Gate gate;

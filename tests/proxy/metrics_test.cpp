@@ -7,7 +7,6 @@
 #include <sstream>
 
 #include "health/monitor.hpp"
-#include "proxy/worker.hpp"
 
 namespace holdfast::proxy {
 namespace {
@@ -21,9 +20,8 @@ class MetricsTest : public ::testing::Test {
     metrics.topology(std::make_shared<const health::Topology>(std::move(topology)));
   }
 
-  std::vector<std::unique_ptr<Worker>> workers;
   Metrics::Monitors monitors;
-  Metrics metrics{workers, monitors};
+  Metrics metrics{monitors};
   health::Topology cluster{
       .cluster = "main",
       .primary = 0,

@@ -7,17 +7,18 @@
 #include <thread>
 #include <vector>
 
-#include "proxy/places.hpp"
-#include "proxy/shared.hpp"
+#include "proxy/base/places.hpp"
+#include "proxy/session/cancel_keys.hpp"
+#include "proxy/session/places_book.hpp"
 
 namespace holdfast::proxy {
 namespace {
 
 using namespace std::chrono_literals;
 
-// Permits compare workers, they don't look into them.
-Worker* worker(std::uintptr_t number) {
-  return reinterpret_cast<Worker*>(number * 64);
+// Permits compare the workers that want one, they don't look into them.
+Handover* worker(std::uintptr_t number) {
+  return reinterpret_cast<Handover*>(number * 64);
 }  // NOLINT
 
 const health::TimePoint noon{1000s};
@@ -121,17 +122,22 @@ TEST(PlacesBook, names_without_clients_are_forgotten) {
   EXPECT_EQ(book.find("held", 5), held);
 }
 
+// Keys lead there, nothing is asked of it.
+Sessions* sessions(std::uintptr_t number) {
+  return reinterpret_cast<Sessions*>(number * 64);  // NOLINT
+}
+
 TEST(CancelKeys, key_leads_to_its_session_until_it_is_removed) {
   CancelKeys keys;
-  const auto one = keys.add({worker(1), 11});
-  const auto two = keys.add({worker(2), 22});
+  const auto one = keys.add({sessions(1), 11});
+  const auto two = keys.add({sessions(2), 22});
   ASSERT_TRUE(one && two);
   EXPECT_NE(*one, *two);
   EXPECT_EQ(keys.find(*one).session, 11U);
-  EXPECT_EQ(keys.find(*two).worker, worker(2));
-  EXPECT_EQ(keys.find({one->first, one->second + 1}).worker, nullptr);
+  EXPECT_EQ(keys.find(*two).sessions, sessions(2));
+  EXPECT_EQ(keys.find({one->first, one->second + 1}).sessions, nullptr);
   keys.remove(*one);
-  EXPECT_EQ(keys.find(*one).worker, nullptr);
+  EXPECT_EQ(keys.find(*one).sessions, nullptr);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "proxy/admin/log.hpp"
+#include "proxy/base/log.hpp"
 
 #include <spdlog/async.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -7,7 +7,6 @@
 #include <atomic>
 #include <vector>
 
-#include "proxy/session/client_session.hpp"
 
 namespace holdfast::proxy {
 namespace {
@@ -113,13 +112,9 @@ void log_event(LogLevel level, std::string_view event, std::initializer_list<Log
   log_event(level, event, fields.begin(), fields.size());
 }
 
-void log_event(LogLevel level, std::string_view event, const ClientSession& session,
-               std::initializer_list<LogField> fields) {
+bool logs(LogLevel level) {
   auto* logger = spdlog::default_logger_raw();
-  if (logger == nullptr || !logger->should_log(level_of(level))) return;
-  std::vector<LogField> all{{"session", std::to_string(session.id())}, {"peer", session.peer()}};
-  all.insert(all.end(), fields);
-  log_event(level, event, all.data(), all.size());
+  return logger != nullptr && logger->should_log(level_of(level));
 }
 
 }  // namespace holdfast::proxy

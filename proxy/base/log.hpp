@@ -12,8 +12,6 @@
 
 namespace holdfast::proxy {
 
-class ClientSession;
-
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
 using LogField = std::pair<std::string_view, std::string>;
@@ -26,8 +24,7 @@ void flush_log();
 // Any thread. Values are quoted where need be; never pass a secret.
 void log_event(LogLevel level, std::string_view event, std::initializer_list<LogField> fields);
 void log_event(LogLevel level, std::string_view event, const LogField* fields, std::size_t count);
-// With the session's id and peer in front.
-void log_event(LogLevel level, std::string_view event, const ClientSession& session,
-               std::initializer_list<LogField> fields);
+// Would a line of this level be written? Asked before its fields are put together.
+[[nodiscard]] bool logs(LogLevel level);
 
 }  // namespace holdfast::proxy

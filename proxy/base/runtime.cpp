@@ -1,4 +1,4 @@
-#include "proxy/runtime.hpp"
+#include "proxy/base/runtime.hpp"
 
 #include <utility>
 

@@ -5,6 +5,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <utility>
+
+#include "protocol/invariant.hpp"
 
 namespace holdfast::proxy {
 
@@ -14,15 +17,33 @@ class Counter {
     value_.store(value_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
   }
   void subtract(std::uint64_t count = 1) {
+    if (!holds(value() >= count, "a gauge falls below zero")) return;
     value_.store(value_.load(std::memory_order_relaxed) - count, std::memory_order_relaxed);
-  }
-  void raise_to(std::uint64_t value) {
-    if (value > value_.load(std::memory_order_relaxed)) value_.store(value, std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<std::uint64_t> value_{0};
+};
+
+// One of a gauge's, for as long as it lives. Move-only.
+class Counted {
+ public:
+  Counted() = default;
+  explicit Counted(Counter& gauge) : gauge_(&gauge) { gauge.add(); }
+  Counted(Counted&& other) noexcept : gauge_(std::exchange(other.gauge_, nullptr)) {}
+  Counted& operator=(Counted&& other) noexcept {
+    std::swap(gauge_, other.gauge_);
+    return *this;
+  }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() {
+    if (gauge_ != nullptr) gauge_->subtract();
+  }
+
+ private:
+  Counter* gauge_ = nullptr;
 };
 
 // Where units went and why.
@@ -48,12 +69,11 @@ inline constexpr std::size_t pin_reasons = 16;
 struct Counters {
   Counter clients;          // connected now, log-ins included
   Counter clients_waiting;  // for a server, now
-  Counter clients_held;     // of them: for a primary
+  Counter clients_held;     // for a primary, now; part of clients_waiting
   Counter clients_accepted;
   Counter logins_failed;
   Counter clients_refused;  // too many
   Counter units;            // queries and batches answered
-  Counter bytes_from_clients;
   Counter bytes_to_clients;
   Counter pools;    // of a database and user, now
   Counter servers;  // connections now

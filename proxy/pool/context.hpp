@@ -1,0 +1,49 @@
+// What the pools of one worker work with. Everything outlives them.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "health/topology.hpp"
+#include "protocol/pending.hpp"
+#include "protocol/reported.hpp"
+#include "proxy/base/counters.hpp"
+#include "proxy/base/key_service.hpp"
+#include "proxy/base/places.hpp"
+#include "proxy/base/runtime.hpp"
+#include "proxy/io/reactor.hpp"
+#include "proxy/io/task.hpp"
+#include "proxy/pool/permits.hpp"
+#include "proxy/pool/welcomes.hpp"
+
+namespace holdfast::proxy {
+
+class Handover;
+
+// What the pools of all workers share.
+struct PoolShared {
+  PermitBook permits;
+  Welcomes welcomes;
+  Places hold_places;  // limit: hold_limit
+  KeyService key_service;
+  // Posts what traffic saw to the cluster's monitor. Any thread.
+  std::function<void(const std::string& cluster, health::MemberIndex member, health::Evidence evidence)> report;
+};
+
+struct PoolContext {
+  Reactor& reactor;
+  Gate& gate;  // counts the coroutines that read servers, connect and cancel
+  Counters& counters;
+  protocol::PendingPool& pending;
+  protocol::ReportedTable& reported;
+  PoolShared& shared;
+  const RuntimePtr& runtime;  // the worker's present one
+  const bool& stopping;       // the process ends: nothing is kept, nothing is reported
+  Handover& handover;
+
+  void report(const std::string& cluster, health::MemberIndex member, health::Evidence evidence) const {
+    if (!stopping) shared.report(cluster, member, evidence);
+  }
+};
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,340 @@
+#include "proxy/pool/member_pool.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "protocol/invariant.hpp"
+#include "proxy/pool/canceller.hpp"
+#include "proxy/pool/connector.hpp"
+#include "proxy/pool/handover.hpp"
+#include "proxy/pool/pool.hpp"
+#include "proxy/pool/to_open.hpp"
+
+namespace holdfast::proxy {
+
+namespace {
+
+bool unusable(const health::MemberStatus& status) {
+  return status.state == health::MemberState::fenced || status.state == health::MemberState::down ||
+         status.state == health::MemberState::quarantined;
+}
+
+bool outdated(const ServerLink& server, const health::MemberStatus& status) {
+  return unusable(status) || server.generation < status.generation;
+}
+
+}  // namespace
+
+const char* name_of(ServerLink::State state) {
+  switch (state) {
+    case ServerLink::State::connecting: return "connecting";
+    case ServerLink::State::idle: return "idle";
+    case ServerLink::State::leased: return "leased";
+    case ServerLink::State::cleaning: return "cleaning";
+    case ServerLink::State::closed: return "closed";
+  }
+  return "?";
+}
+
+MemberPool::MemberPool(Pool& pool, health::MemberIndex member, std::shared_ptr<Permits> permits)
+    : pool_(pool), member_(member), permits_(std::move(permits)), retry_(&MemberPool::retry, this) {}
+
+MemberPool::~MemberPool() {
+  permits_->unwant(&pool_.context().handover);
+}
+
+// ---- states of servers ----------------------------------------------------------------------------------------------
+
+void MemberPool::enter(ServerLink& server, ServerLink::State state) {
+  using State = ServerLink::State;
+  server.state_ = state;
+  switch (state) {
+    case State::idle:
+      server.idle_since_ = pool_.context().reactor.now();
+      idle_.push_front(server);
+      break;
+    case State::leased:
+    case State::cleaning: busy_.push_back(server); break;
+    case State::closed:
+      server.link.close();  // its reader sees it, and ends
+      if (!server.listed()) break;
+      busy_.push_back(server);
+      break;
+    case State::connecting: break;
+  }
+}
+
+ServerLink* MemberPool::take_idle() {
+  while (ServerLink* server = idle_.front()) {
+    if (server->ready_for_others() && server->credentials == pool_.credentials_version()) return server;
+    enter(*server, ServerLink::State::closed);
+  }
+  return nullptr;
+}
+
+ServerLease MemberPool::lease(ServerLink& server) {
+  static_cast<void>(holds(!server.leased_, "a server is given to a client while another one has it"));
+  enter(server, ServerLink::State::leased);
+  server.leased_ = true;
+  return ServerLease(server);
+}
+
+ServerLease MemberPool::lease_now() {
+  if (!line_.empty()) return {};
+  if (permits_->wanted()) offer_idle();  // whoever waits on another worker waits longer than this client
+  ServerLink* server = take_idle();
+  return server != nullptr ? lease(*server) : ServerLease{};
+}
+
+void MemberPool::returned(ServerLink& server) {
+  server.user = nullptr;
+  server.leased_ = false;
+  if (!server.link.open()) {
+    server.let_go(pool_.context().reactor);  // its reader ends by itself, or waits for this
+    return;
+  }
+  if (server.ready_for_others()) {
+    release(server);
+    return;
+  }
+  enter(server, ServerLink::State::cleaning);
+  server.cleaning_.emplace();
+  clean(server);
+}
+
+void MemberPool::clean(ServerLink& server) {
+  if (server.state_ != ServerLink::State::cleaning || !server.link.open()) return;
+  using Step = protocol::Cleaning::Step;
+  std::vector<std::byte> out;
+  while (!server.link.unsent()) {
+    out.clear();
+    const auto step = server.cleaning_->next(
+        server.session, {.under_way = server.cancels_ > 0, .possible = server.cancel_next_}, out);
+    switch (step) {
+      case Step::wait: return;
+      case Step::cancel: cancel_query(server); continue;
+      case Step::send:
+        server.sent_at = pool_.context().reactor.now();
+        server.link.send(out);
+        continue;
+      case Step::release: {
+        if (server.cleaning_->discarded()) pool_.context().counters.servers_cleaned.add();
+        server.cleaning_.reset();
+        release(server);
+        return;
+      }
+      case Step::close: enter(server, ServerLink::State::closed); return;
+    }
+  }
+  // It takes no more, and nobody would send the rest.
+  enter(server, ServerLink::State::closed);
+}
+
+void MemberPool::release(ServerLink& server) {
+  const auto& context = pool_.context();
+  const auto lifetime = pool_.settings().server_lifetime;
+  const bool too_old = lifetime.count() > 0 && context.reactor.now() - server.connected_at > lifetime;
+  // A connection that was being made, or was on its way from another worker, while the member changed is in no list
+  // that member_changed() sees.
+  const bool revoked = server.credentials != pool_.credentials_version();
+  const auto* member = status();
+  const bool late = member == nullptr || outdated(server, *member);
+  if (!server.ready_for_others() || too_old || late || revoked || permits_->too_many() || context.stopping) {
+    enter(server, ServerLink::State::closed);
+    return;
+  }
+  // "Longest waiting first" holds for the process: another worker's older waiter goes before ours.
+  if (permits_->wanted() && hand_over(server)) return;
+  if (Waiter* oldest = line_.front()) {
+    give(server, *oldest);
+    return;
+  }
+  enter(server, ServerLink::State::idle);
+}
+
+void MemberPool::give(ServerLink& server, Waiter& waiter) {
+  waiter.settle(lease(server));
+}
+
+void MemberPool::ready(ServerLink& server) {
+  busy_.push_back(server);
+  if (server.session.may_serve_others()) {
+    release(server);
+  } else {
+    enter(server, ServerLink::State::cleaning);
+    server.cleaning_.emplace();
+    clean(server);
+  }
+  open_more();
+}
+
+void MemberPool::gone(ServerLink& server) {
+  server.link.close();
+  server.state_ = ServerLink::State::closed;
+  server.leave();
+  if (!server.handed_over_) give_back(std::move(server.permit));
+  open_more();
+}
+
+// ---- who waits ------------------------------------------------------------------------------------------------------
+
+void MemberPool::wait(Waiter& waiter) {
+  line_.push_back(waiter);
+  waiter.stand_in_line(*this);
+  open_more();
+}
+
+// A waiter has left the line, served or not.
+void MemberPool::left() {
+  if (permits_->wanted()) update_want();
+}
+
+std::optional<TimePoint> MemberPool::oldest_wait() const {
+  const Waiter* oldest = line_.front();
+  return oldest != nullptr ? std::optional(oldest->since()) : std::nullopt;
+}
+
+// Keeps what the permits know of this worker true.
+void MemberPool::update_want() {
+  if (const auto since = oldest_wait()) {
+    permits_->still_wants(&pool_.context().handover, *since);
+  } else {
+    permits_->unwant(&pool_.context().handover);
+  }
+}
+
+void MemberPool::open_more() {
+  if (line_.empty()) {
+    left();
+    return;
+  }
+  const auto& context = pool_.context();
+  const auto* member = status();
+  while (to_open({.waiters = line_.size(),
+                  .connecting = connecting_,
+                  .backing_off = retry_.armed(),
+                  .reachable = member != nullptr && !member->address.empty()}) > 0) {
+    auto permit = Permit::try_take(permits_);
+    if (!permit) {
+      // The process has all it may have. Whoever releases one next finds us in order of waiting; those that lie idle on
+      // other workers are asked for at once.
+      if (permits_->want(&context.handover, line_.front()->since())) {
+        context.handover.ask_others_for_idle(pool_.key(), member_);
+      }
+      return;
+    }
+    ++connecting_;
+    spawn(context.gate, connect_server(*this, std::move(permit)));
+  }
+}
+
+void MemberPool::connect_succeeded() {
+  if (holds(connecting_ > 0, "a connection was made that nobody asked for")) --connecting_;
+  backoff_ = std::chrono::milliseconds{0};
+}
+
+void MemberPool::connect_failed(const Error& error, bool network, Permit permit) {
+  if (holds(connecting_ > 0, "an attempt failed that nobody made")) --connecting_;
+  give_back(std::move(permit));
+  if (!network) {
+    // The server said no to this user or database; waiting makes it no better. With servers at work it may be a matter
+    // of numbers (53300): the waiters get those.
+    const bool crowded = error.state == sqlstate::too_many_connections;
+    if (!crowded || (busy_.empty() && idle_.empty())) fail_line(error);
+  }
+  backoff_ = backoff_.count() == 0 ? first_backoff : std::min(backoff_ * 2, longest_backoff);
+  auto& reactor = pool_.context().reactor;
+  if (!line_.empty()) reactor.deadlines().arm(retry_, reactor.now() + backoff_);
+}
+
+void MemberPool::retry(void* self) {
+  static_cast<MemberPool*>(self)->open_more();
+}
+
+void MemberPool::fail_line(const Error& error) {
+  while (Waiter* waiter = line_.front()) waiter->settle(error);
+}
+
+// ---- other workers --------------------------------------------------------------------------------------------------
+
+bool MemberPool::hand_over(ServerLink& server) {
+  // Bytes already received can't be handed over.
+  if (!server.link.received().empty()) return false;
+  auto& handover = pool_.context().handover;
+  Handover* other = permits_->take_want(&handover, oldest_wait());
+  if (other == nullptr) return false;
+  server.handed_over_ = true;  // its permit goes with it
+  handover.give(*other, server, std::move(server.permit));
+  server.state_ = ServerLink::State::closed;
+  busy_.push_back(server);
+  return true;
+}
+
+// To the process, and to whoever waits longest for one.
+void MemberPool::give_back(Permit permit) {
+  permit = Permit();
+  if (permits_->wanted()) pool_.context().handover.offer_permit(permits_, pool_.key(), member_, oldest_wait());
+}
+
+void MemberPool::offer_idle() {
+  while (permits_->wanted()) {
+    ServerLink* server = take_idle();
+    if (server == nullptr || !hand_over(*server)) return;
+  }
+}
+
+// ---- the member, time -----------------------------------------------------------------------------------------------
+
+const health::MemberStatus* MemberPool::status() const {
+  const auto& members = pool_.topology().members;
+  return member_ < members.size() ? &members[member_] : nullptr;
+}
+
+void MemberPool::member_changed(const health::MemberStatus& status) {
+  for (auto* list : {&idle_, &busy_}) {
+    for (ServerLink* server = list->front(); server != nullptr;) {
+      ServerLink* next = server->next();
+      // Closing wakes the coroutine that reads it: that tells the client, if there is one.
+      if (outdated(*server, status) && server->link.open()) server->link.close();
+      server = next;
+    }
+  }
+  if (!unusable(status)) {
+    retry_.disarm();
+    open_more();
+  }
+}
+
+void MemberPool::close_idle(TimePoint older_than) {
+  while (ServerLink* server = idle_.back()) {
+    if (server->idle_since_ > older_than) return;
+    enter(*server, ServerLink::State::closed);
+  }
+}
+
+void MemberPool::close_all() {
+  for (auto* list : {&idle_, &busy_}) {
+    for (ServerLink* server = list->front(); server != nullptr;) {
+      ServerLink* next = server->next();
+      server->link.close();
+      server = next;
+    }
+  }
+}
+
+bool MemberPool::sweep(TimePoint now, std::chrono::milliseconds overdue_after) {
+  bool overdue = false;
+  for (ServerLink* server = busy_.front(); server != nullptr; server = server->next()) {
+    if (server->session.exchange.idle()) continue;
+    // Nobody waits for it any more; a cancellation that came before the server had read the statement did nothing
+    // (manual, 55.2.8): once more.
+    if (server->state_ == ServerLink::State::cleaning && server->cleaning_->state() == protocol::Cleaning::State::draining) {
+      cancel_query(*server);
+    }
+    if (now - server->sent_at > overdue_after) overdue = true;
+  }
+  return overdue;
+}
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,35 @@
+// The right to use one server connection. Whoever holds it is the only one who may send there; dropping it gives the
+// server back to its pool, which cleans it first if it isn't clean.
+// Thread: the worker's. Lifetime: the connection's object lives at least as long as the lease; whether the connection
+// does is another matter: server().link.open().
+#pragma once
+
+#include <utility>
+
+namespace holdfast::proxy {
+
+class ServerLink;
+
+class ServerLease {
+ public:
+  ServerLease() = default;
+  // From pools. The server is in its member's list of leased ones.
+  explicit ServerLease(ServerLink& server) : server_(&server) {}
+  ServerLease(ServerLease&& other) noexcept : server_(std::exchange(other.server_, nullptr)) {}
+  ServerLease& operator=(ServerLease&& other) noexcept {
+    std::swap(server_, other.server_);
+    return *this;
+  }
+  ServerLease(const ServerLease&) = delete;
+  ServerLease& operator=(const ServerLease&) = delete;
+  ~ServerLease();
+
+  [[nodiscard]] explicit operator bool() const { return server_ != nullptr; }
+  [[nodiscard]] ServerLink& operator*() const { return *server_; }
+  [[nodiscard]] ServerLink* operator->() const { return server_; }
+
+ private:
+  ServerLink* server_ = nullptr;
+};
+
+}  // namespace holdfast::proxy

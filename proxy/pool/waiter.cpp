@@ -1,0 +1,95 @@
+#include "proxy/pool/waiter.hpp"
+
+#include <string>
+#include <utility>
+
+#include "protocol/invariant.hpp"
+#include "protocol/told.hpp"
+#include "proxy/pool/pool.hpp"
+
+namespace holdfast::proxy {
+
+using protocol::Tell;
+
+Waiter::Waiter(Reactor& reactor, Counters& counters, Pool& pool, Kind kind, Limits limits)
+    : reactor_(reactor),
+      counters_(counters),
+      pool_(pool),
+      deadline_(&Waiter::on_deadline, this),
+      limits_(limits),
+      since_(reactor.now()),
+      kind_(kind) {}
+
+Waiter::~Waiter() {
+  leave_line();
+}
+
+void Waiter::leave_line() {
+  leave();
+  deadline_.disarm();
+  held_ = {};
+  hold_place_ = {};
+  if (MemberPool* member = std::exchange(member_, nullptr)) member->left();
+}
+
+void Waiter::settle(Outcome outcome) {
+  if (state_ == State::ended) return;
+  leave_line();
+  if (state_ != State::for_marks) {
+    waiting_ = {};
+    counters_.wait_microseconds.add(static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(reactor_.now() - since_).count()));
+  }
+  state_ = State::ended;
+  outcome_ = std::move(outcome);
+  if (auto handle = std::exchange(handle_, {})) reactor_.schedule(handle);
+}
+
+void Waiter::for_marks() {
+  state_ = State::for_marks;
+  reactor_.deadlines().arm(deadline_, reactor_.now() + DeadlineWheel::slot_width);
+}
+
+void Waiter::stand_in_line(MemberPool& member) {
+  // From the line of the held it keeps its place, and has the whole of wait_timeout again.
+  const TimePoint from = state_ == State::held ? reactor_.now() : since_;
+  if (state_ == State::made) waiting_ = Counted(counters_.clients_waiting);
+  held_ = {};
+  hold_place_ = {};
+  member_ = &member;
+  state_ = State::in_line;
+  reactor_.deadlines().arm(deadline_, from + limits_.wait);
+}
+
+void Waiter::hold(Place place) {
+  if (state_ == State::made) waiting_ = Counted(counters_.clients_waiting);
+  if (MemberPool* member = std::exchange(member_, nullptr)) member->left();
+  hold_place_ = std::move(place);
+  held_ = Counted(counters_.clients_held);
+  counters_.holds.add();
+  state_ = State::held;
+  reactor_.deadlines().arm(deadline_, since_ + limits_.hold);
+}
+
+void Waiter::on_deadline(void* self) {
+  auto& waiter = *static_cast<Waiter*>(self);
+  switch (waiter.state_) {
+    case State::for_marks: waiter.settle(AskAgain{}); return;
+    case State::held: {
+      waiter.counters_.holds_timed_out.add();
+      const auto& why = waiter.pool_.topology().why_no_primary;
+      waiter.settle(protocol::told(
+          Tell::no_primary, {std::to_string(waiter.limits_.hold.count()), why.empty() ? std::string() : ": " + why}));
+      return;
+    }
+    case State::in_line:
+      waiter.counters_.waits_timed_out.add();
+      waiter.settle(protocol::told(Tell::no_server, {std::to_string(waiter.limits_.wait.count()),
+                                                     std::to_string(waiter.pool_.settings().pool_size)}));
+      return;
+    case State::made:
+    case State::ended: static_cast<void>(holds(false, "a wait that has ended has a deadline")); return;
+  }
+}
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,88 @@
+// From an accepted socket to the first ReadyForQuery: TLS, start-up packet, authentication, the database and its
+// settings.
+//
+// Task: finds out who a client is, and tells it what the endpoint reports. Owner: the session, for as long as it takes.
+// Thread: the worker's. Lifetime: run(); give_up() ends it early.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/auth.hpp"
+#include "protocol/startup.hpp"
+#include "protocol/told.hpp"
+#include "proxy/base/places.hpp"
+#include "proxy/io/derivation.hpp"
+#include "proxy/io/link.hpp"
+#include "proxy/io/task.hpp"
+#include "proxy/pool/waiter.hpp"
+#include "proxy/session/aligner.hpp"
+#include "proxy/session/cancel_keys.hpp"
+#include "proxy/session/context.hpp"
+#include "proxy/session/identity.hpp"
+
+namespace holdfast::proxy {
+
+// Who a session is in the log.
+struct LogName {
+  std::uint64_t session = 0;
+  std::string peer;
+};
+
+// What a log-in leaves to its session. The cancel key is taken back when it goes.
+struct LoggedIn {
+  Identity identity;
+  protocol::ReportedRef told;  // what the client was told of the server's parameters
+  std::vector<Place> places;   // of max_clients
+  std::optional<CancelKeys::Key> cancel_key;
+};
+
+class ClientLogin {
+ public:
+  ClientLogin(SessionContext& context, Link& link, LogName name, std::size_t listener);
+
+  // False: the client was refused (and told), is gone, or asked for something else (a cancellation).
+  [[nodiscard]] Task<bool> run();
+  // The deadline came or the process ends: whatever run() waits for ends. Close the link first.
+  void give_up();
+  [[nodiscard]] LoggedIn& result() { return result_; }
+  // A reload.
+  void reconfigure() {
+    if (result_.identity.pool != nullptr) result_.identity.configure(*context_.runtime, context_.tables);
+  }
+
+ private:
+  using Asked = protocol::StartupMessage;
+
+  Task<bool> start_up(protocol::Startup& startup);
+  Task<bool> begin_tls(protocol::Startup& startup, protocol::Startup::Action::Kind kind);
+  Task<bool> authenticate();
+  Task<bool> prepare(protocol::AuthRequest& request);
+  Task<bool> converse(protocol::Auth& auth);
+  Task<Result<protocol::scram::Verifier>> derive_verifier(const std::string& password);
+  Task<bool> receive_some();
+  Task<bool> welcome();
+  Task<ServerLease> lease();
+  [[nodiscard]] bool take_endpoint_places();
+  [[nodiscard]] bool take_tenant_places();
+  [[nodiscard]] bool take(const std::string& what, std::uint32_t limit, const std::string& of);
+  [[nodiscard]] bool choose_database(const Asked& asked);
+  [[nodiscard]] bool write_welcome(const protocol::ReportedRef& reported);
+  void cancel(const protocol::CancelRequest& request);
+  void refuse(protocol::Tell what, protocol::Arguments arguments = {});
+  void refuse(const Error& error, std::string_view detail = {}, std::string_view hint = {});
+
+  SessionContext& context_;
+  Link& link_;
+  LogName name_;
+  LoggedIn result_;
+  Pool::Credentials credentials_;
+  std::optional<std::string> password_;  // as the configuration has it
+  std::optional<Derivation> derivation_;
+  std::optional<Waiter> wait_;
+  std::optional<Aligner> aligner_;
+};
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,315 @@
+#include "proxy/session/client_session.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "protocol/backend.hpp"
+#include "protocol/frontend.hpp"
+#include "proxy/base/log.hpp"
+#include "proxy/session/sessions.hpp"
+
+namespace holdfast::proxy {
+
+namespace client = protocol::client;
+using protocol::Frame;
+using protocol::Tell;
+using protocol::sql::TransactionControl;
+
+namespace {
+
+// With more than this unsent to a client, no more is taken from it.
+constexpr std::size_t most_unsent = 64 * 1024;
+
+protocol::Framer::Limits limits_of(const Runtime& runtime) {
+  const auto longest = std::min<std::uint64_t>(runtime.config.limits.statement_memory, protocol::max_message_length);
+  return {.whole_limit = static_cast<std::uint32_t>(longest)};
+}
+
+}  // namespace
+
+ClientSession::ClientSession(SessionContext& context, std::uint64_t id, const Accepted& accepted)
+    : context_(context),
+      name_{id, accepted.peer},
+      counted_(context.counters.clients),
+      framer_(protocol::Direction::from_client, limits_of(*context.runtime)),
+      clock_(context.reactor, &ClientSession::on_deadline, this),
+      listener_(accepted.listener),
+      statements_(context.tables.pending) {}
+
+Task<> ClientSession::run(int fd) {
+  if (link_.attach(context_.reactor, fd)) {
+    clock_.arm(ClientClock::Kind::log_in, context_.runtime->config.auth.login_timeout);
+    login_.emplace(context_, link_, name_, listener_);
+    const bool good = co_await login_->run();
+    logged_in_ = std::move(login_->result());
+    login_.reset();
+    clock_.disarm();
+    if (good) {
+      if (phase_ == Phase::log_in) phase_ = Phase::serving;
+      log(LogLevel::debug, "client_connected",
+          {{"user", logged_in_.identity.user}, {"database", logged_in_.identity.database}});
+      co_await serve();
+      log(LogLevel::debug, "client_disconnected", {});
+    } else {
+      context_.counters.logins_failed.add();
+    }
+  }
+  clock_.disarm();
+  if (logged_in_.cancel_key) context_.shared.cancel_keys.remove(*logged_in_.cancel_key);
+  if (linked_) unlink(Why::abandoned);
+  link_.close();
+  co_await link_.quiet();
+  context_.sessions.ended(name_.session);
+}
+
+void ClientSession::log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) const {
+  if (!logs(level)) return;
+  std::vector<LogField> all{{"session", std::to_string(name_.session)}, {"peer", name_.peer}};
+  all.insert(all.end(), fields);
+  log_event(level, event, all.data(), all.size());
+}
+
+ClientFacts ClientSession::facts() {
+  return {.identity = logged_in_.identity,
+          .statements = statements_,
+          .block = block_,
+          .told = logged_in_.told,
+          .tables = context_.tables,
+          .desk = context_.desk,
+          .counters = context_.counters};
+}
+
+Task<> ClientSession::serve() {
+  while (link_.open()) {
+    if (link_.unsent() && !co_await link_.drain()) break;
+    const Step step = pass();
+    if (step == Step::leave || !link_.open()) break;
+    if (linked_ && linked_->lease->link.unsent()) {
+      // The server takes no more for now; nor do we from the client. Its answers go on meanwhile.
+      ServerLink& busy = *linked_->lease;
+      co_await busy.link.drain();
+      if (linked_ && &*linked_->lease == &busy) unlink_if_done();
+      continue;
+    }
+    // Nothing is awaited through a coroutine of its own here: its frame would be an allocation per query.
+    switch (step) {
+      case Step::go_on:
+      case Step::leave: break;
+      case Step::need_input:
+        if (!wants_input()) break;
+        if (!link_.may_receive()) {
+          co_await link_.watch().readable();
+          budget_.renew();
+        }
+        receive();
+        break;
+      case Step::need_server:
+      case Step::need_marks:
+        if (!begin_wait(step)) break;
+        {
+          auto outcome = co_await wait_->ended();
+          end_wait(std::move(outcome));
+        }
+        break;
+      case Step::need_settings: co_await align(); break;
+      case Step::wait_progress:
+        if (watch_for_hangup()) co_await progress_.next();
+        break;
+      case Step::next_turn:
+        co_await context_.reactor.next_turn();
+        budget_.renew();
+        break;
+    }
+  }
+}
+
+// False: there is something to do before more of the client's bytes are waited for.
+bool ClientSession::wants_input() {
+  if (link_.unsent()) return false;
+  if (phase_ == Phase::leaving && (!linked_ || linked_->conversation.at_rest())) {
+    disconnect(Tell::shutting_down);
+    return false;
+  }
+  arm_idle_clock();
+  return true;
+}
+
+void ClientSession::receive() {
+  const auto before = link_.received().size();
+  if (link_.receive(wanted_bytes_) == Io::closed && link_.open()) {
+    hang_up();
+    return;
+  }
+  budget_.spend_bytes(link_.received().size() - before);
+}
+
+bool ClientSession::begin_wait(Step step) {
+  if (!watch_for_hangup()) return false;
+  wait_.emplace(context_.reactor, context_.counters, pool(), routing_->kind,
+                Waiter::Limits{.wait = settings().wait_timeout, .hold = settings().hold_timeout});
+  if (step == Step::need_marks) {
+    wait_->for_marks();
+  } else if (routing_->kind == Waiter::Kind::write) {
+    pool().wait_for_primary(*wait_);
+  } else {
+    pool().member(routing_->member).wait(*wait_);
+  }
+  return true;
+}
+
+void ClientSession::end_wait(Waiter::Outcome outcome) {
+  wait_.reset();
+  if (!link_.open()) return;
+  if (auto* error = std::get_if<Error>(&outcome)) {
+    refuse_unit(*error);
+  } else if (auto* lease = std::get_if<ServerLease>(&outcome)) {
+    granted_ = std::move(*lease);
+  }
+}
+
+Task<> ClientSession::align() {
+  if (!watch_for_hangup()) co_return;
+  aligner_.emplace(pool().context(), std::move(granted_), logged_in_.identity.wanted);
+  const auto end = co_await aligner_->run();
+  granted_ = aligner_->take_lease();
+  std::optional<Error> error;
+  if (end == Aligner::End::refused) error = aligner_->error();
+  if (end == Aligner::End::canceled) error = protocol::told(Tell::canceled);
+  aligner_.reset();
+  if (error && link_.open()) refuse_unit(*error);
+}
+
+// What has come from the client, dealt with; then one send to each side.
+ClientSession::Step ClientSession::pass() {
+  context_.desk.clear();
+  wanted_bytes_ = 0;
+  Step step = process();
+  if (flush_to_server()) step = Step::go_on;  // the unit is at the front again, for another server
+  if (linked_) settle_aftermath();
+  flush_to_client();
+  unlink_if_done();
+  context_.desk.clear();
+  link_.keep_rest();
+  return step;
+}
+
+ClientSession::Step ClientSession::process() {
+  if (!link_.received().empty()) clock_.active();
+  for (;;) {
+    if (!link_.open()) return Step::leave;
+    if (link_.unsent_bytes() + context_.desk.to_client.size() > most_unsent) return Step::go_on;
+    if (budget_.spent()) return Step::next_turn;
+    if (block_.lost()) {
+      const Step step = answer_lost();
+      if (step != Step::go_on) return step;
+      continue;
+    }
+    if (!linked_ && framer_.at_boundary()) {
+      if (!granted_) {
+        if (link_.received().empty()) return Step::need_input;
+        const Step step = begin_unit();
+        if (step != Step::go_on) return step;
+        if (!granted_) continue;
+      }
+      if (granted_->session.settings != logged_in_.identity.wanted) return Step::need_settings;
+      link();
+    } else if (linked_ && guessed_pin_on_replica()) {
+      const Step step = leave_replica();
+      if (step != Step::go_on) return step;
+      if (!linked_) continue;
+    }
+    const Frame frame = framer_.next(link_.received());
+    switch (frame.kind) {
+      case Frame::Kind::need_more: wanted_bytes_ = frame.wanted; return Step::need_input;
+      case Frame::Kind::error:
+        context_.counters.protocol_errors.add();
+        flush_to_server();
+        disconnect(framer_.error());
+        return Step::leave;
+      case Frame::Kind::more:
+        // Of a message whose beginning went to a server that is gone, the rest goes nowhere.
+        if (linked_) linked_->conversation.more_from_client(frame, framer_);
+        link_.consume(frame.bytes.size());
+        break;
+      case Frame::Kind::start: {
+        const Step step = take(frame);
+        if (step != Step::go_on) return step;
+        break;
+      }
+    }
+  }
+}
+
+ClientSession::Step ClientSession::take(const Frame& frame) {
+  if (frame.tag == client::terminate) return Step::leave;
+  auto& conversation = linked_->conversation;
+  if (conversation.replay().state() == protocol::Replay::State::none) unit_start_ = link_.received();
+  switch (conversation.from_client(frame, framer_, place())) {
+    case Conversation::Taken::taken: break;
+    case Conversation::Taken::wait: framer_.put_back(); return Step::wait_progress;
+    case Conversation::Taken::too_many:
+      flush_to_server();
+      disconnect(Tell::too_many_messages);
+      return Step::leave;
+    case Conversation::Taken::unknown:
+      context_.counters.protocol_errors.add();
+      flush_to_server();  // what the exchange was told of has to be sent
+      disconnect(Tell::unexpected_message, {name_of(protocol::Direction::from_client, frame.tag)});
+      return Step::leave;
+  }
+  budget_.spend_message();
+  link_.consume(frame.bytes.size());
+  return Step::go_on;
+}
+
+// A client whose server is gone in the middle of its transaction: the block answers in the server's place.
+ClientSession::Step ClientSession::answer_lost() {
+  const Frame frame = framer_.next(link_.received());
+  switch (frame.kind) {
+    case Frame::Kind::need_more: wanted_bytes_ = frame.wanted; return Step::need_input;
+    case Frame::Kind::error:
+      context_.counters.protocol_errors.add();
+      disconnect(framer_.error());
+      return Step::leave;
+    case Frame::Kind::more: link_.consume(frame.bytes.size()); return Step::go_on;
+    case Frame::Kind::start: break;
+  }
+  if (frame.tag == client::terminate) return Step::leave;
+  auto& classifier = *logged_in_.identity.classifier;
+  TransactionControl control = TransactionControl::none;
+  if (frame.last && frame.tag == client::query) {
+    if (const auto text = protocol::parse_query(frame.body())) {
+      const auto& verdict = classifier.verdict(*text);
+      if (verdict.statements == 1) control = verdict.control;
+    }
+  } else if (frame.last && frame.tag == client::parse) {
+    if (const auto parse = protocol::parse_parse(frame.body())) control = classifier.verdict(parse->sql).control;
+  } else if (frame.tag == client::bind) {
+    const auto head = protocol::parse_bind_head(frame.body(), protocol::Extent::front);
+    if (head && *head) {
+      const auto found = statements_.find((*head)->statement);
+      if (found.statement != nullptr) control = verdict_of(*found.statement, classifier).control;
+    }
+  }
+  auto& out = context_.desk.scratch;
+  out.clear();
+  const auto step = block_.answer(frame.tag, frame.body(), control, out);
+  // A ROLLBACK by the extended protocol is parsed and then bound; names that it closes are closed.
+  if (!out.empty() && (static_cast<char>(out[0]) == protocol::server::parse_complete ||
+                       static_cast<char>(out[0]) == protocol::server::close_complete)) {
+    const auto understood = context_.tables.prepared.understand(frame, statements_);
+    if (understood.cookie != 0) statements_.settle(understood.cookie, protocol::Outcome::completed);
+  }
+  auto& to_client = context_.desk.to_client.writable();
+  to_client.insert(to_client.end(), out.begin(), out.end());
+  if (step == protocol::LostTransaction::Step::hand_over) {
+    framer_.put_back();
+    return Step::go_on;
+  }
+  budget_.spend_message();
+  link_.consume(frame.bytes.size());
+  if (step == protocol::LostTransaction::Step::finished) statements_.end_batch();
+  return Step::go_on;
+}
+
+}  // namespace holdfast::proxy

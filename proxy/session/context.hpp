@@ -1,0 +1,42 @@
+// What the sessions of one worker work with. Everything outlives them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "protocol/auth.hpp"
+#include "proxy/pool/context.hpp"
+#include "proxy/pool/pools.hpp"
+#include "proxy/session/cancel_keys.hpp"
+#include "proxy/session/places_book.hpp"
+#include "proxy/session/tables.hpp"
+
+namespace holdfast::proxy {
+
+class Sessions;
+
+// What the sessions of all workers share.
+struct SessionShared {
+  CancelKeys cancel_keys;
+  PlacesBook places;
+  protocol::MockSecret mock_secret{};
+  // For reads.consistency: global. Nanoseconds of the steady clock.
+  std::atomic<std::int64_t> last_write{0};
+  std::atomic<std::uint64_t> next_session{1};
+};
+
+struct SessionContext {
+  Reactor& reactor;
+  Gate& gate;
+  Counters& counters;
+  Tables& tables;
+  Desk& desk;
+  Pools& pools;
+  KeyService& key_service;
+  SessionShared& shared;
+  const RuntimePtr& runtime;  // the worker's present one
+  const bool& stopping;
+  Sessions& sessions;
+};
+
+}  // namespace holdfast::proxy

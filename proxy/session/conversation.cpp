@@ -1,0 +1,322 @@
+// The client's side of a conversation; answers.cpp has the server's.
+#include "proxy/session/conversation.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "protocol/backend.hpp"
+#include "protocol/frontend.hpp"
+#include "proxy/session/local_answers.hpp"
+
+namespace holdfast::proxy {
+
+namespace client = protocol::client;
+using protocol::Frame;
+using protocol::Origin;
+using protocol::Portals;
+using protocol::Replay;
+using protocol::Trait;
+using protocol::sql::Access;
+using protocol::sql::Effect;
+using protocol::sql::TransactionControl;
+using protocol::sql::Verdict;
+
+namespace {
+
+// A client that sends messages without end and never a Sync: what is remembered of each is eight bytes, and some
+// hundred more of a Parse or a Close that names a statement.
+constexpr std::size_t most_in_flight = 1'000'000;
+
+// Bind and Execute.
+Portals::Name portal_of(const Frame& frame) {
+  const bool unnamed = !frame.body().empty() && frame.body()[0] == std::byte{0};
+  return unnamed ? Portals::Name::unnamed : Portals::Name::named;
+}
+
+bool of_copy(char tag) {
+  return tag == client::copy_data || tag == client::copy_done || tag == client::copy_fail;
+}
+
+}  // namespace
+
+Conversation::Conversation(const ClientFacts& client, protocol::ServerSession& server)
+    : client_(client), server_(server), replay_(client.tables.buffers) {
+  server_.statements.set_scope(client_.identity.scope());
+  client_.block.linked();
+}
+
+void Conversation::expect(const Unit& unit) {
+  const auto& verdict = unit.verdict;
+  const bool read = verdict.repeatable() && verdict.control == TransactionControl::none;
+  may_repeat_ = read ? Replay::Repeatable::yes : Replay::Repeatable::no;
+  if (unit.judged) unit_.judged = verdict;
+  told_ = false;  // what was told before the unit is no part of its answer
+}
+
+Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer, Place place) {
+  auto& exchange = server_.exchange;
+  if (exchange.in_flight() > most_in_flight) return Taken::too_many;
+  const bool begins = !unit_.open;
+  // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
+  if (begins && !of_copy(frame.tag)) {
+    if (!exchange.idle() && must_wait(place)) return Taken::wait;
+    begin_unit(frame.tag);
+  }
+  dropping_ = false;
+  Taken taken = Taken::taken;
+  switch (frame.tag) {
+    case client::query: taken = query(frame, begins && !exchange.open_batch()); break;
+    case client::parse:
+    case client::bind:
+    case client::describe:
+    case client::close: taken = statement(frame); break;
+    case client::execute: plain(frame, client_.block.portals().of(portal_of(frame))); break;
+    case client::function_call:
+      unit_.writes = true;
+      plain(frame, Trait::commits_itself);
+      unit_.open = false;
+      break;
+    case client::sync:
+      plain(frame, Trait::none);
+      if (pins_.has_restore()) inject_restore();
+      client_.statements.end_batch();
+      server_.statements.end_batch();
+      unit_.open = false;
+      break;
+    case client::flush:
+    case client::copy_data:
+    case client::copy_done:
+    case client::copy_fail: plain(frame, Trait::none); break;
+    default: return Taken::unknown;
+  }
+  if (taken != Taken::taken) {
+    if (begins) unit_.open = false;
+    return taken;
+  }
+  replay_.record(frame.bytes);
+  if (!frame.last) server_.owes(dropping_ ? 0 : framer.remaining());
+  return taken;
+}
+
+void Conversation::more_from_client(const Frame& frame, const protocol::Framer& framer) {
+  replay_.record(frame.bytes);
+  if (dropping_) {
+    if (frame.last) dropping_ = false;
+    return;
+  }
+  client_.desk.to_server.forward(frame.bytes);
+  server_.owes(framer.remaining());
+}
+
+// A further unit while the last one is in flight. On a replica it waits: it may be for another member, and a refusal
+// must still be repairable by sending the one unit again. Behind a BEGIN of ours as well: until the server has it,
+// nobody knows where this runs.
+bool Conversation::must_wait(Place place) const {
+  const bool alone = (replay_.swallowing() || !place.on_primary) && server_.exchange.transaction_status() == 'I' &&
+                     !pinned();
+  return alone || client_.block.state() == protocol::Block::State::opening;
+}
+
+void Conversation::begin_unit(char tag) {
+  replay_.began(may_repeat_);
+  unit_.open = true;
+  unit_.names = false;
+  aftermath_.began = true;
+  if (client_.block.state() != protocol::Block::State::deferred || tag == client::sync) return;
+  // The BEGIN that was deferred, in front of the block's first statement.
+  server_.statements.drop_unnamed();
+  const auto cookie = client_.statements.issue();
+  client_.block.open(cookie, client_.desk.to_server.writable());
+  announce({.tag = client::parse, .origin = Origin::proxy, .cookie = cookie});
+  announce({.tag = client::bind, .origin = Origin::proxy, .cookie = cookie});
+  announce(
+      {.tag = client::execute, .origin = Origin::proxy, .traits = Trait::begins | Trait::repeatable, .cookie = cookie});
+}
+
+void Conversation::plain(const Frame& frame, Trait traits) {
+  announce({.tag = frame.tag, .traits = traits});
+  client_.desk.to_server.forward(frame.bytes);
+}
+
+protocol::Exchange::Fate Conversation::announce(const protocol::Request& request) {
+  const auto fate = server_.exchange.sent(request);
+  settle_skipped(fate, request.cookie);
+  local_answers_due();
+  return fate;
+}
+
+// A message behind one that failed, before the Sync: nothing comes of it.
+void Conversation::settle_skipped(protocol::Exchange::Fate fate, std::uint32_t cookie) {
+  if (fate != protocol::Exchange::Fate::skipped || cookie == 0) return;
+  client_.statements.settle(cookie, protocol::Outcome::skipped);
+  server_.statements.settle(cookie, protocol::Outcome::skipped);
+}
+
+// The proxy's own answers whose turn has come.
+void Conversation::local_answers_due() {
+  const auto due = server_.exchange.after();
+  if (due.empty()) return;
+  for (const auto& request : due) local(request);
+  replay_.delivered();
+}
+
+// What has to reach the server in front of this message, and the message's own rewritten head.
+protocol::StatementPlan Conversation::send_ahead(const protocol::StatementMessage& understood, const Frame& frame) {
+  auto& out = client_.desk.scratch;
+  out.clear();
+  const auto plan = client_.tables.prepared.prepare(understood, frame, client_.statements, server_.statements, out);
+  for (const auto& injected : plan.messages()) {
+    announce({.tag = injected.tag, .origin = Origin::proxy, .cookie = injected.cookie});
+  }
+  if (!out.empty()) {
+    auto& to = client_.desk.to_server.writable();
+    to.insert(to.end(), out.begin(), out.end());
+  }
+  return plan;
+}
+
+// `alone`: no batch is open in front of it.
+Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
+  Verdict verdict = protocol::sql::unseen_verdict;
+  if (unit_.judged) {
+    verdict = *std::exchange(unit_.judged, std::nullopt);  // the router has asked already
+  } else if (frame.last) {
+    if (const auto text = protocol::parse_query(frame.body())) verdict = client_.identity.classifier->verdict(*text);
+  }
+  if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
+    // In an open batch a Query ends the implicit transaction, which only the server can: there it says 26000.
+    if (alone && has(verdict.effects, Effect::sql_deallocate) && names_parsed(frame, verdict, client_.statements)) {
+      // Its answer comes behind those in flight, and says what they made of the transaction.
+      if (!server_.exchange.idle()) {
+        unit_.judged = verdict;
+        return Taken::wait;
+      }
+      if (deallocate(frame, verdict)) return Taken::taken;
+    }
+    if (const auto text = protocol::parse_query(frame.body())) pins_.note_reset(*text, client_.identity.wanted);
+  }
+  note_effects(verdict);
+  // A simple Query destroys the unnamed statement, here and on the server.
+  const auto cookie = client_.statements.query().cookie;
+  server_.statements.drop_unnamed();
+  announce({.tag = frame.tag, .traits = protocol::traits_of(verdict), .cookie = cookie});
+  client_.desk.to_server.forward(frame.bytes);
+  if (frame.last && pins_.has_restore()) inject_restore();
+  client_.statements.end_batch();
+  server_.statements.end_batch();
+  client_.block.portals().queried();
+  unit_.open = false;
+  return Taken::taken;
+}
+
+// DEALLOCATE in SQL of a name that was made by Parse; nothing is in flight. False: the server has to say it.
+bool Conversation::deallocate(const Frame& frame, const Verdict& verdict) {
+  const char status = server_.exchange.transaction_status();
+  const auto name = names_parsed(frame, verdict, client_.statements);
+  if (status == 'E' || !name) return false;
+  answer_deallocate(*name, status, client_.statements, client_.desk.to_client.writable());
+  replay_.delivered();
+  unit_.open = false;
+  client_.counters.units.add();
+  return true;
+}
+
+// Parse, Bind, Describe and Close: names are the client's, statements are shared.
+Conversation::Taken Conversation::statement(const Frame& frame) {
+  if (own_errors_.full()) return Taken::wait;
+  const auto understood = client_.tables.prepared.understand(frame, client_.statements);
+  if (understood.fault == protocol::StatementMessage::Fault::wait) return Taken::wait;
+  if (frame.tag == client::close || (frame.tag == client::parse && understood.named)) unit_.names = true;
+  if (frame.tag == client::bind) bound(frame, understood);
+  const auto plan = send_ahead(understood, frame);
+  switch (plan.kind) {
+    case protocol::StatementPlan::Kind::forward:
+      announce({.tag = frame.tag, .cookie = understood.cookie});
+      client_.desk.to_server.forward(frame.bytes.subspan(plan.replaced));
+      break;
+    case protocol::StatementPlan::Kind::answer:
+      settle_skipped(server_.exchange.answered_locally(frame.tag, understood.cookie), understood.cookie);
+      local_answers_due();
+      dropping_ = !frame.last;
+      break;
+    case protocol::StatementPlan::Kind::fail: return fail(frame, understood);
+  }
+  return Taken::taken;
+}
+
+void Conversation::bound(const Frame& frame, const protocol::StatementMessage& understood) {
+  Verdict verdict = protocol::sql::unseen_verdict;
+  if (understood.fault != protocol::StatementMessage::Fault::none) {
+    verdict = {.access = Access::nothing};  // it fails: nothing is left behind
+  }
+  if (understood.statement) {
+    verdict = verdict_of(*understood.statement, *client_.identity.classifier);
+    if (has(verdict.effects, Effect::set | Effect::discard)) {
+      pins_.note_reset(understood.statement->text(), client_.identity.wanted);
+    }
+  }
+  note_effects(verdict);
+  client_.block.portals().bind(portal_of(frame), verdict);
+}
+
+// What goes out instead is a Describe of a name that can't be: the server fails there, and the client is told why in
+// our words. Behind an error it is skipped, as the client's own message would be.
+Conversation::Taken Conversation::fail(const Frame& frame, const protocol::StatementMessage& understood) {
+  const auto cookie = understood.cookie != 0 ? understood.cookie : client_.statements.issue();
+  const auto fate = announce({.tag = client::describe, .origin = Origin::failing, .cookie = cookie});
+  if (fate == protocol::Exchange::Fate::in_flight) {
+    own_errors_.add(cookie, protocol::error_of(understood, frame.bytes));
+  }
+  dropping_ = !frame.last;
+  return Taken::taken;
+}
+
+void Conversation::note_effects(const Verdict& verdict) {
+  if (verdict.access == Access::write) unit_.writes = true;
+  if (verdict.effects == Effect::none) return;
+  if (has(verdict.effects, Effect::ddl)) unit_.ddl = true;
+  const bool before = pins_.any();
+  const Effect pinning = pins_.note(verdict.effects);
+  if (pinning != Effect::none) {
+    if (!before) {
+      const auto bit = static_cast<std::size_t>(std::countr_zero(static_cast<std::uint32_t>(pinning)));
+      client_.counters.pins[std::min(bit, pin_reasons - 1)].add();
+    }
+    server_.soil(pinning);
+  }
+  // The shared server is not to suffer from what one client throws away: it is cleaned, and what it is believed to have
+  // is forgotten.
+  if (has(verdict.effects, Effect::discard | Effect::sql_deallocate)) {
+    server_.soil(Effect::discard);
+    server_.statements.doubt_all();
+  }
+}
+
+// Behind the unit with the RESET, in the same write; a ROLLBACK undoes both.
+void Conversation::inject_restore() {
+  const auto restore = pins_.take_restore();
+  server_.statements.drop_unnamed();
+  announce({.tag = client::query, .origin = Origin::proxy});
+  protocol::write_query(client_.desk.to_server.writable(), restore);
+}
+
+void Conversation::take_back() {
+  for (const auto& request : server_.exchange.on_server_lost().unanswered) {
+    if (request.cookie != 0) client_.statements.settle(request.cookie, protocol::Outcome::skipped);
+  }
+  client_.block.take_back();
+}
+
+protocol::Loss Conversation::server_lost(bool cut) {
+  auto loss = server_.exchange.on_server_lost();
+  // A client told 08007 will check the outcome: this counts as a write, so that the check reads a member that shows it.
+  if (unit_.writes) aftermath_.wrote = true;
+  for (const auto& request : loss.unanswered) {
+    if (request.cookie != 0) client_.statements.settle(request.cookie, protocol::Outcome::skipped);
+  }
+  replay_.lost(loss, cut);
+  return loss;
+}
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,42 @@
+// Who a client is, as its log-in found it: whose pool it uses and what holds for it. Fixed for the session, but for the
+// settings that a reload may change.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "config/model.hpp"
+#include "protocol/parameters.hpp"
+#include "protocol/sql/classify.hpp"
+#include "proxy/base/runtime.hpp"
+#include "proxy/pool/pool.hpp"
+#include "proxy/session/tables.hpp"
+
+namespace holdfast::proxy {
+
+struct Identity {
+  std::string user;
+  std::string database;                  // as the client calls it
+  std::size_t listener = 0;              // index into the configuration's
+  protocol::SettingsRef wanted;          // start-up settings
+  std::optional<bool> read_only_asked;   // default_transaction_read_only among them
+  bool blind = false;                    // its encoding hides what its statements say
+  Pool* pool = nullptr;                  // null before the database is chosen
+  std::shared_ptr<const void> pool_use;  // keeps it
+  std::shared_ptr<const config::EffectiveSettings> settings;
+  protocol::sql::Classifier* classifier = nullptr;
+
+  // What the configuration says of this listener, database and user now.
+  void configure(const Runtime& runtime, Tables& tables) {
+    const auto& config = runtime.config;
+    const auto& from = config.listeners.at(std::min(listener, config.listeners.size() - 1));
+    settings = tables.effective(config.effective(from, config.find_database(database), config.find_user(user)));
+    classifier = blind ? &tables.blind_classifier() : &tables.classifier(settings->read_functions, config.limits);
+  }
+  [[nodiscard]] bool session_mode() const { return settings->pool_mode == config::PoolMode::session; }
+  // What a statement is parsed under: the catalogue of its pool's database, the user's rights and the session's settings.
+  [[nodiscard]] std::uint64_t scope() const { return pool->id() ^ (wanted.identity() * 0x9e3779b97f4a7c15U); }
+};
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,225 @@
+// A client and its server: from link() to unlink(), the only two functions that bring them together and apart.
+#include <utility>
+
+#include "protocol/backend.hpp"
+#include "protocol/invariant.hpp"
+#include "proxy/base/log.hpp"
+#include "proxy/pool/server_reader.hpp"
+#include "proxy/session/client_session.hpp"
+#include "proxy/session/sessions.hpp"
+
+namespace holdfast::proxy {
+
+namespace tag = protocol::server;
+using protocol::Frame;
+using protocol::Loss;
+using protocol::Replay;
+using protocol::Tell;
+
+// The server that was granted has the client's settings; the unit that asked for it is at the front.
+void ClientSession::link() {
+  if (!holds(!linked_, "a client that has a server gets another one")) unlink(Why::abandoned);
+  linked_.emplace(std::move(granted_), facts());
+  linked_->lease->user = this;
+  linked_->conversation.tell_reported();
+  linked_->conversation.expect(routing_->unit);
+  routing_.reset();
+}
+
+// Everything that the client had with this server goes with the conversation; the lease gives the server back.
+void ClientSession::unlink(Why why) {
+  auto& conversation = linked_->conversation;
+  const auto& replay = conversation.replay();
+  switch (why) {
+    case Why::finished:
+    case Why::lost:
+      if (replay.again() == Replay::Again::no || !link_.open()) break;
+      context_.counters.retries.add();
+      link_.unread(replay.bytes());
+      statements_.end_batch();
+      if (replay.again() == Replay::Again::on_primary) routing_.emplace().force_primary = true;
+      break;
+    case Why::taken_back:
+      context_.counters.retries.add();
+      conversation.take_back();
+      link_.rewind(unit_start_);
+      framer_.put_back();
+      break;
+    case Why::abandoned: break;
+  }
+  linked_->lease->user = nullptr;
+  linked_.reset();
+}
+
+// Asked after every pass, of either side: what the client needed the server for is done.
+void ClientSession::unlink_if_done() {
+  if (!linked_ || !linked_->conversation.may_end() || linked_->lease->link.unsent()) return;
+  const bool again = linked_->conversation.replay().again() != Replay::Again::no;
+  unlink(Why::finished);
+  if (again || link_.unsent() || phase_ == Phase::leaving) wake();  // its coroutine goes on, sends the rest, or says goodbye
+}
+
+Conversation::Place ClientSession::place() const {
+  return {.on_primary = pool().topology().primary == linked_->lease->home->member()};
+}
+
+// True: the server was dead, nothing of the unit has left, and it is at the front again.
+bool ClientSession::flush_to_server() {
+  auto& out = context_.desk.to_server;
+  if (out.empty()) return false;
+  if (!linked_) {
+    out.clear();
+    return false;
+  }
+  ServerLink& server = *linked_->lease;
+  server.sent_at = context_.reactor.now();
+  const Sent sent = server.link.send(out.bytes());
+  out.clear();
+  if (sent == Sent::untouched && linked_->conversation.may_take_back()) {
+    pool().context().report(pool().key().cluster, server.home->member(), health::Evidence::connection_lost);
+    unlink(Why::taken_back);
+    return true;
+  }
+  linked_->conversation.sent();
+  return false;
+}
+
+void ClientSession::flush_to_client() {
+  auto& out = context_.desk.to_client;
+  if (out.empty()) return;
+  link_.send(out.bytes());
+  out.clear();
+}
+
+// ---- the server's answers, in its reader's coroutine ----------------------------------------------------------------
+
+Pass ClientSession::answers(ServerLink& server) {
+  auto& desk = context_.desk;
+  desk.clear();
+  Pass pass = read_frames(
+      server, [this, &server](const Frame& frame) { return from_server(server, frame); },
+      [this](const Frame& frame) { linked_->conversation.more_from_server(frame); });
+  const bool delivered = !desk.to_client.empty();
+  if (delivered) {
+    context_.counters.bytes_to_clients.add(desk.to_client.bytes().size());
+    linked_->conversation.delivered();
+  }
+  settle_aftermath();
+  flush_to_client();  // a broken client is noticed by its own coroutine
+  desk.clear();
+  if (!pass.good) return pass;
+  progress_.notify(context_.reactor);
+  unlink_if_done();
+  if (!linked_ || !linked_->conversation.unit_open()) arm_idle_clock();
+  if (linked_ && phase_ == Phase::leaving && linked_->conversation.at_rest()) wake();
+  // A client that reads slowly: no more is read for it before it has taken this. Others are served meanwhile.
+  if (delivered && linked_ && link_.open() && link_.unsent()) pass.behind = &link_;
+  return pass;
+}
+
+bool ClientSession::from_server(ServerLink& server, const Frame& frame) {
+  auto& conversation = linked_->conversation;
+  switch (frame.tag) {
+    case tag::parameter_status:
+      if (!note_parameter(pool().context(), server, frame)) return false;
+      conversation.tell_reported();
+      return true;
+    case tag::notice_response:
+      if (note_evidence(pool().context(), server, frame)) return true;  // its shutdown is no business of the client's
+      break;
+    case tag::error_response: note_evidence(pool().context(), server, frame); break;
+    case tag::ready_for_query: server.unit_ended(); break;
+    default: break;
+  }
+  return conversation.from_server(frame, place());
+}
+
+// What a pass came to that concerns more than the conversation.
+void ClientSession::settle_aftermath() {
+  const auto& conversation = linked_->conversation;
+  const auto after = linked_->conversation.take_aftermath();
+  const auto timeout = settings().query_timeout;
+  const auto& exchange = linked_->lease->session.exchange;
+  // Of several units in flight the timeout runs for the oldest.
+  if (after.began && timeout.count() > 0 && !clock_.runs(ClientClock::Kind::query)) {
+    clock_.arm(ClientClock::Kind::query, timeout);
+  }
+  if (after.wrote) note_write();
+  if (after.schema_changed) context_.sessions.schema_changed();
+  if (after.plans_expired) context_.sessions.plans_expired();
+  if (after.units == 0) return;
+  context_.counters.units.add(after.units);
+  const auto& topology = pool().topology();
+  const auto member = linked_->lease->home->member();
+  // Read the clock, not the loop's cached time: the answer may be newer than that. Without replicas nobody asks; should
+  // some be added, none is fresh enough for what was read before.
+  seen_.last_read = topology.members.size() > 1 ? health::Clock::now() : TimePoint::max();
+  if (topology.primary == member) {
+    seen_.last_replica.reset();
+  } else {
+    seen_.last_replica = member;
+    seen_.replica_life = topology.freshness->life(member);
+  }
+  if (timeout.count() > 0 && exchange.expects()) {
+    clock_.arm(ClientClock::Kind::query, timeout);  // the next one's
+  } else if (clock_.runs() && !conversation.unit_open()) {
+    clock_.disarm();
+  }
+}
+
+// Something was written, or may have been.
+void ClientSession::note_write() {
+  const auto now = health::Clock::now();
+  seen_.last_write = now;
+  if (settings().read_consistency != config::ReadConsistency::global) return;
+  const auto count = now.time_since_epoch().count();
+  auto& newest = context_.shared.last_write;
+  auto known = newest.load(std::memory_order_relaxed);
+  while (known < count && !newest.compare_exchange_weak(known, count, std::memory_order_acq_rel)) {
+  }
+}
+
+// ---- the server's end -----------------------------------------------------------------------------------------------
+
+void ClientSession::server_lost(ServerLink& server) {
+  auto& conversation = linked_->conversation;
+  const bool answer_cut = conversation.in_answer();
+  const bool keeps = conversation.pinned();
+  const auto pins = conversation.pins().reasons();
+  const auto begin_error = block_.take_begin_error();
+  const Loss loss = conversation.server_lost(!framer_.at_boundary() || begin_error || keeps || answer_cut);
+  settle_aftermath();
+  const bool again = conversation.replay().again() != Replay::Again::no;
+  const auto& member = pool().topology().members[server.home->member()].name;
+  if (again) block_.take_back();
+  unlink(Why::lost);
+  if (answer_cut) {
+    // Whatever is said now would be read as the rest of a row. PostgreSQL too ends without a word where it dies in the
+    // middle of a message.
+    context_.counters.lost_cut.add();
+    log(LogLevel::warning, "answer_cut", {});
+    link_.close();
+  } else if (!link_.open() || again) {
+    // Nobody is there to be told, or there is nothing to tell.
+  } else if (keeps) {
+    // The session's state died with the server; to go on would be a lie.
+    context_.counters.lost_pinned.add();
+    log(LogLevel::warning, "session_lost", {{"member", member}, {"pins", std::string(pin_reason(pins))}});
+    disconnect(Tell::session_lost);
+  } else if (loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' || !loss.units.empty() ||
+             loss.open_batch) {
+    tell_loss(loss, begin_error.value_or(protocol::error_of(loss)));
+  }
+  wake();
+}
+
+void ClientSession::tell_loss(const Loss& loss, const Error& error) {
+  (loss.outcome == Loss::Outcome::unknown ? context_.counters.lost_unknown : context_.counters.lost_rolled_back).add();
+  log(LogLevel::info, "answer_lost",
+      {{"outcome", name_of(loss.outcome)}, {"sqlstate", std::string(error.state.view())}});
+  std::vector<std::byte> out;
+  block_.lose(loss, error, out);
+  if (!out.empty()) link_.send(out);
+}
+
+}  // namespace holdfast::proxy

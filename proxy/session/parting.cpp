@@ -1,0 +1,122 @@
+// What ends a session, a wait or a statement from outside: the client hangs up, cancels, is too slow; the process ends.
+#include <utility>
+
+#include "protocol/backend.hpp"
+#include "proxy/pool/canceller.hpp"
+#include "proxy/session/client_session.hpp"
+
+namespace holdfast::proxy {
+
+using protocol::Tell;
+
+void ClientSession::disconnect(Tell what, protocol::Arguments arguments) {
+  disconnect(protocol::told(what, arguments));
+}
+
+void ClientSession::disconnect(const Error& error) {
+  if (!link_.open()) return;
+  flush_to_client();  // what was answered before it
+  std::vector<std::byte> out;
+  protocol::write_error(
+      out, {.severity = "FATAL", .state = error.state, .message = error.message, .hint = error.hint});
+  link_.send(out);
+  hang_up();
+}
+
+void ClientSession::hang_up() {
+  if (linked_) unlink(Why::abandoned);
+  link_.close();
+}
+
+// Before waiting for something other than the client's bytes. False: it has hung up already, which is told once.
+bool ClientSession::watch_for_hangup() {
+  if (link_.watch().hung_up()) {
+    link_.close();
+    return false;
+  }
+  link_.watch().on_hangup(&ClientSession::on_hangup, this);
+  return true;
+}
+
+void ClientSession::on_hangup(void* self) {
+  auto& session = *static_cast<ClientSession*>(self);
+  if (session.wait_) {
+    session.link_.close();
+    session.wait_->settle(Waiter::AskAgain{});
+  } else if (session.aligner_) {
+    session.link_.close();
+    session.aligner_->give_up();
+  } else if (session.progress_.awaited()) {
+    session.link_.close();
+    session.progress_.notify(session.context_.reactor);
+  }
+}
+
+void ClientSession::wake() {
+  if (!progress_.notify(context_.reactor)) link_.watch().wake_reader();
+}
+
+void ClientSession::arm_idle_clock() {
+  if (clock_.runs() || !link_.open()) return;
+  if (linked_ && !linked_->lease->session.exchange.idle()) return;
+  const bool in_transaction = block_.status() != 'I';
+  const auto timeout = in_transaction ? settings().idle_in_transaction_timeout : settings().client_idle_timeout;
+  if (timeout.count() == 0) return;
+  clock_.arm(in_transaction ? ClientClock::Kind::in_transaction : ClientClock::Kind::idle, timeout);
+}
+
+void ClientSession::on_deadline(void* self) {
+  auto& session = *static_cast<ClientSession*>(self);
+  switch (session.clock_.kind()) {
+    case ClientClock::Kind::none: return;
+    case ClientClock::Kind::log_in:
+      session.link_.close();  // PostgreSQL closes without a word when authentication takes too long
+      if (session.login_) session.login_->give_up();
+      return;
+    case ClientClock::Kind::query:
+      if (session.linked_) cancel_query(*session.linked_->lease);
+      return;
+    case ClientClock::Kind::in_transaction: session.disconnect(Tell::idle_in_transaction); break;
+    case ClientClock::Kind::idle: session.disconnect(Tell::idle_session); break;
+  }
+  session.wake();
+}
+
+void ClientSession::cancel() {
+  context_.counters.cancels.add();
+  if (wait_) {
+    wait_->settle(protocol::told(Tell::canceled));
+  } else if (aligner_) {
+    aligner_->cancel();
+  } else if (linked_ && !linked_->lease->session.exchange.idle()) {
+    cancel_query(*linked_->lease);
+  }
+}
+
+void ClientSession::shut_down(bool at_once) {
+  const bool logged_in = phase_ != Phase::log_in;
+  if (logged_in) phase_ = Phase::leaving;
+  if (!logged_in) {
+    link_.close();
+    if (login_) login_->give_up();
+  } else if (at_once) {
+    disconnect(Tell::shutting_down);
+    if (wait_) wait_->settle(Waiter::AskAgain{});
+    if (aligner_) aligner_->give_up();
+    wake();
+  } else if (linked_ ? linked_->conversation.at_rest()  // pinned, or in session mode, and idle
+                     : !wait_ && !aligner_ && framer_.at_boundary() && link_.received().empty()) {
+    disconnect(Tell::shutting_down);
+    wake();
+  }
+}
+
+void ClientSession::reconfigure() {
+  if (login_) {
+    login_->reconfigure();
+  } else if (logged_in_.identity.pool != nullptr) {
+    logged_in_.identity.configure(*context_.runtime, context_.tables);
+  }
+}
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,68 @@
+// Why a client keeps its server although its transaction has ended, and what its statements have thrown away: the facts
+// of a session that live and die with the server that it is linked to.
+// Owner: the conversation. Thread: any one; no locks.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "protocol/parameters.hpp"
+#include "protocol/sql/reset.hpp"
+#include "protocol/sql/verdict.hpp"
+
+namespace holdfast::proxy {
+
+class Pins {
+ public:
+  using Effect = protocol::sql::Effect;
+
+  [[nodiscard]] bool any() const { return reasons_ != Effect::none; }
+  [[nodiscard]] Effect reasons() const { return reasons_; }
+  // Pinned by nothing but a function that nobody knows.
+  [[nodiscard]] bool guessed() const { return reasons_ == Effect::unknown_function; }
+
+  // A statement with these effects goes to the server. What of them pins; none: nothing does.
+  Effect note(Effect effects) {
+    const auto pinning = static_cast<Effect>(static_cast<std::uint32_t>(effects) &
+                                             static_cast<std::uint32_t>(protocol::sql::pinning));
+    reasons_ |= pinning;
+    if (has(effects, Effect::discard | Effect::sql_deallocate)) discards_ = true;
+    return pinning;
+  }
+
+  // A command tag of the client's unit. Asked only while discards(): the tag says what was thrown away.
+  [[nodiscard]] bool discards() const { return discards_; }
+  void completed(std::string_view tag) {
+    if (tag == "DISCARD ALL") all_ = true;
+    if (tag == "DISCARD ALL" || tag == "DEALLOCATE ALL") names_ = true;
+  }
+  // A ReadyForQuery of the client's came. `more`: further units are in flight: names and pins may be younger than what
+  // was thrown away; then they stay, for good. True: the client's own names have gone.
+  [[nodiscard]] bool ready(char status, bool more) {
+    if (!discards_) return false;
+    discards_ = more;
+    const bool names = names_ && !more;
+    if (all_ && !more && status == 'I') reasons_ = Effect::none;
+    names_ = all_ = false;
+    return names;
+  }
+
+  // A RESET ends at what the client asked for at its start, not at the server's default: what is to be sent behind its
+  // unit, in the same write; a ROLLBACK undoes both.
+  void note_reset(std::string_view sql, const protocol::SettingsRef& wanted) {
+    if (wanted.empty()) return;
+    const auto name = protocol::sql::reset_setting(sql);
+    if (!name.empty()) restore_ = protocol::restore_settings(wanted, name);
+  }
+  [[nodiscard]] bool has_restore() const { return !restore_.empty(); }
+  [[nodiscard]] std::string take_restore() { return std::exchange(restore_, {}); }
+
+ private:
+  Effect reasons_ = Effect::none;
+  bool discards_ = false;
+  bool names_ = false;
+  bool all_ = false;
+  std::string restore_;
+};
+
+}  // namespace holdfast::proxy

@@ -1,0 +1,71 @@
+#include "proxy/session/sessions.hpp"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "proxy/session/client_session.hpp"
+
+namespace holdfast::proxy {
+
+Sessions::Sessions(SessionContext& context) : context_(context) {}
+
+Sessions::~Sessions() = default;
+
+void Sessions::begin(const Accepted& accepted) {
+  if (context_.stopping) {
+    ::close(accepted.fd);
+    return;
+  }
+  const auto id = context_.shared.next_session.fetch_add(1, std::memory_order_relaxed);
+  auto session = std::make_unique<ClientSession>(context_, id, accepted);
+  auto& running = *session;
+  sessions_.emplace(id, std::move(session));
+  context_.counters.clients_accepted.add();
+  spawn(context_.gate, running.run(accepted.fd));
+}
+
+void Sessions::ended(std::uint64_t id) {
+  // Its coroutine is still on the stack: it goes when the loop is back.
+  context_.reactor.post([this, id] {
+    sessions_.erase(id);
+    if (done_) done_();
+  });
+}
+
+void Sessions::cancel(std::uint64_t session) {
+  context_.reactor.post([this, session] {
+    const auto found = sessions_.find(session);
+    if (found != sessions_.end()) found->second->cancel();
+  });
+}
+
+void Sessions::stop(bool at_once, std::function<void()> done) {
+  done_ = std::move(done);
+  for (auto& [id, session] : sessions_) session->shut_down(at_once);
+}
+
+void Sessions::reconfigure() {
+  context_.tables.forget_effective();
+  for (auto& [id, session] : sessions_) session->reconfigure();
+}
+
+void Sessions::everywhere(void (*what)(Tables&)) {
+  for (Sessions* worker : all_) {
+    if (worker == this) {
+      what(context_.tables);
+    } else {
+      worker->context_.reactor.post([worker, what] { what(worker->context_.tables); });
+    }
+  }
+}
+
+void Sessions::schema_changed() {
+  everywhere([](Tables& tables) { tables.forget_verdicts(); });
+}
+
+void Sessions::plans_expired() {
+  everywhere([](Tables& tables) { tables.expire_plans(); });
+}
+
+}  // namespace holdfast::proxy

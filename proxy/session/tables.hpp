@@ -1,0 +1,64 @@
+// What the sessions of one worker share: interned statements and settings, verdicts, spare memory.
+// Thread: the worker's. Lifetime: the worker's; outlives its sessions and its pools.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/model.hpp"
+#include "protocol/parameters.hpp"
+#include "protocol/prepared.hpp"
+#include "protocol/reported.hpp"
+#include "protocol/spare_buffers.hpp"
+#include "protocol/sql/classify.hpp"
+#include "proxy/io/composer.hpp"
+
+namespace holdfast::proxy {
+
+struct Tables {
+  explicit Tables(std::uint32_t worker) : statements(worker), prepared(statements) {}
+
+  protocol::PendingPool pending;
+  protocol::StatementTable statements;
+  protocol::Prepared prepared;
+  protocol::SettingsTable settings;
+  protocol::ReportedTable reported;
+  protocol::SpareBuffers buffers;
+
+  // The classifier for these `reads.functions`; made on first use, with these limits.
+  [[nodiscard]] protocol::sql::Classifier& classifier(const std::vector<std::string>& read_functions,
+                                                      const config::Limits& limits);
+  // Understands no text: for clients whose encoding hides what their statements say.
+  [[nodiscard]] protocol::sql::Classifier& blind_classifier();
+  // The one object for these settings that all sessions with them share.
+  [[nodiscard]] std::shared_ptr<const config::EffectiveSettings> effective(config::EffectiveSettings wanted);
+  // A new configuration: those in use stay with who has them.
+  void forget_effective() { effective_.clear(); }
+
+  // DDL was committed, or time has passed: what was learnt of statements may be stale.
+  void forget_verdicts();
+  // A server said that a plan's result type has changed: every statement is parsed again at its next use.
+  void expire_plans() { statements.expire_all(); }
+
+ private:
+  std::map<std::vector<std::string>, std::unique_ptr<protocol::sql::Classifier>> classifiers_;
+  std::unique_ptr<protocol::sql::Classifier> blind_;
+  std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;
+};
+
+// Where one pass puts together what goes out, for one send to each side. For one pass at a time, never across a
+// co_await.
+struct Desk {
+  Composer to_server;
+  Composer to_client;
+  std::vector<std::byte> scratch;
+
+  void clear() {
+    to_server.clear();
+    to_client.clear();
+  }
+};
+
+}  // namespace holdfast::proxy
