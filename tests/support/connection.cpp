@@ -1,5 +1,8 @@
 #include "tests/support/connection.hpp"
 
+#include <poll.h>
+
+#include <algorithm>
 #include <utility>
 
 namespace holdfast::testing {
@@ -106,6 +109,40 @@ std::string Connection::scalar(const std::string& sql) {
 
 std::string Connection::scalar(const std::string& sql, const std::vector<Value>& parameters) {
   return only_value(rows(sql, parameters), sql);
+}
+
+void Connection::ask(const std::string& sql) {
+  if (PQsendQuery(raw(), sql.c_str()) != 1) throw SqlError("", PQerrorMessage(raw()));
+}
+
+bool Connection::answered(std::chrono::milliseconds bound) {
+  const auto deadline = std::chrono::steady_clock::now() + bound;
+  while (PQisBusy(raw()) == 1) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd readable{.fd = PQsocket(raw()), .events = POLLIN, .revents = 0};
+    if (::poll(&readable, 1, static_cast<int>(std::max<long>(left.count(), 0))) <= 0) return false;
+    if (PQconsumeInput(raw()) != 1) return true;  // PQgetResult tells of the end
+  }
+  return true;
+}
+
+Rows Connection::answer(std::chrono::milliseconds bound) {
+  const auto deadline = std::chrono::steady_clock::now() + bound;
+  Rows rows;
+  std::optional<SqlError> first_error;
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (!answered(std::max(left, std::chrono::milliseconds(0)))) throw SqlError("", "no answer came within the bound");
+    PGresult* result = PQgetResult(raw());
+    if (result == nullptr) break;
+    try {
+      rows = checked_rows(result, raw());
+    } catch (const SqlError& error) {
+      if (!first_error) first_error = error;
+    }
+  }
+  if (first_error) throw *first_error;
+  return rows;
 }
 
 std::string Connection::parameter(const std::string& name) const {

@@ -3,6 +3,7 @@
 
 #include <libpq-fe.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -40,6 +41,13 @@ class Connection {
   // The first column of the only row; throws SqlError when there isn't exactly one row or it is NULL.
   std::string scalar(const std::string& sql);
   std::string scalar(const std::string& sql, const std::vector<Value>& parameters);
+
+  // For answers that may never come: ask() sends by the simple protocol and returns at once. answered(): all of the
+  // answer, or the connection's end, is here within `bound`. answer() returns the rows of the last statement; it throws
+  // SqlError, with an empty SQLSTATE when nothing came within `bound`.
+  void ask(const std::string& sql);
+  [[nodiscard]] bool answered(std::chrono::milliseconds bound);
+  Rows answer(std::chrono::milliseconds bound = std::chrono::seconds(10));
 
   [[nodiscard]] bool alive() const { return PQstatus(raw()) == CONNECTION_OK; }
   [[nodiscard]] int backend_pid() const { return PQbackendPID(raw()); }

@@ -182,6 +182,14 @@ bool is_alive(pid_t process) {
          stat[bracket + 2] != 'X';
 }
 
+long peak_memory(pid_t process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stol(line.substr(6));
+  }
+  return 0;
+}
+
 int run(const Command& command, std::chrono::milliseconds bound) {
   Process process(command);
   const auto code = process.wait_for(bound);

@@ -53,6 +53,9 @@ class Process {
 // doesn't.
 bool is_alive(pid_t process);
 
+// The most resident memory that a running process has had so far, in kB (VmHWM of proc(5)); 0 when it can't be read.
+long peak_memory(pid_t process);
+
 // Runs to its end and returns its exit code (128 + signal); kills it and throws std::runtime_error after `bound`.
 int run(const Command& command, std::chrono::milliseconds bound = std::chrono::seconds(60));
 // The same, but throws std::runtime_error with the output when the exit code isn't 0. Returns the output.
