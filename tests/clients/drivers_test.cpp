@@ -84,5 +84,27 @@ INSTANTIATE_TEST_SUITE_P(
                       Driver{"psql", source("psql_commands"), {}}),
     [](const auto& driver) { return std::string(driver.param.name); });
 
+class OneServerDrivers : public Drivers {};
+
+// Whoever comes next gets the server connection that was just left, or none.
+TEST_P(OneServerDrivers, through_a_pool_of_one) {
+  server_.start();
+  const Holdfast proxy(endpoint({.members = member_yaml(server_),
+                                 .workers = 1,
+                                 .pool = "mode: transaction, size: 1, wait_timeout: 10s",
+                                 .auth = "users_file: \"${folder}/userlist.txt\""}));
+  run_against(proxy.port(), "disable");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OneServerDrivers,
+                         ::testing::Values(Driver{"psycopg_failing_copy",
+                                                  "/usr/bin/python3",
+                                                  {source("psycopg_pipeline.py"),
+                                                   "a_copy_that_fails_while_data_flows_hurts_nobody"}},
+                                           Driver{"psql_failing_copy",
+                                                  source("psql_commands"),
+                                                  {"a_bad_copy_fails_while_data_flows_and_hurts_nobody"}}),
+                         [](const auto& driver) { return std::string(driver.param.name); });
+
 }  // namespace
 }  // namespace holdfast::testing
