@@ -6,9 +6,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
+
+#include "protocol/tls_engine.hpp"
+#include "tests/support/certificates.hpp"
 
 namespace holdfast::proxy {
 namespace {
@@ -198,6 +202,109 @@ TEST_F(LinkTest, close_ends_both_drains_and_then_quiet) {
   EXPECT_FALSE(first);
   EXPECT_FALSE(second);
   EXPECT_EQ(gate.inside(), 0U);
+}
+
+// ---- TLS ------------------------------------------------------------------------------------------------------------
+
+// The link speaks TLS as it does to a server; its peer is that server, and reads nothing.
+class TlsLinkTest : public LinkTest {
+ protected:
+  void SetUp() override {
+    LinkTest::SetUp();
+    const auto files = testing::shared_certificates();
+    const auto server =
+        protocol::TlsContext::server({.certificate = files.server.string(), .key = files.server_key.string()});
+    ASSERT_TRUE(server) << server.error().message;
+    const auto client = protocol::TlsContext::client({});
+    ASSERT_TRUE(client) << client.error().message;
+    auto ours = std::make_unique<protocol::TlsEngine>(protocol::TlsEngine::make(*client).value());
+    theirs = std::make_unique<protocol::TlsEngine>(protocol::TlsEngine::make(*server).value());
+    const auto pass = [](protocol::TlsEngine& from, protocol::TlsEngine& to) {
+      const auto size = from.outgoing().size();
+      to.feed(from.outgoing());
+      from.consumed(size);
+    };
+    for (int i = 0; i < 10 && !(ours->established() && theirs->established()); ++i) {
+      ASSERT_TRUE(ours->handshake());
+      pass(*ours, *theirs);
+      ASSERT_TRUE(theirs->handshake());
+      pass(*theirs, *ours);
+    }
+    auto baggage = link.detach();
+    baggage.tls = std::move(ours);
+    ASSERT_TRUE(link.attach_baggage(reactor, std::move(baggage)));
+    ASSERT_TRUE(link.send(protocol::as_bytes("hello")));
+    ASSERT_FALSE(link.unsent());
+  }
+  // The connection breaks: the next system call on it fails.
+  void reset() { ::close(std::exchange(peer, -1)); }
+  // Nothing is left to wait for: a session that asks whether bytes are unsent must not wait for a socket that is gone.
+  void expect_closed_for_good() {
+    EXPECT_FALSE(link.open());
+    EXPECT_FALSE(link.unsent());
+    EXPECT_EQ(link.unsent_bytes(), 0U);
+    EXPECT_FALSE(link.send(protocol::as_bytes("more")));
+    EXPECT_EQ(link.receive(), Io::closed);
+    bool drained = true;
+    Gate gate;
+    spawn(gate, drain_then_stop(link, reactor, drained));
+    EXPECT_EQ(gate.inside(), 0U) << "drain() waits";
+    EXPECT_FALSE(drained);
+    link.close();
+    EXPECT_FALSE(link.unsent());
+  }
+
+  std::unique_ptr<protocol::TlsEngine> theirs;
+};
+
+TEST_F(TlsLinkTest, send_to_a_peer_that_is_gone_closes_and_leaves_nothing_unsent) {
+  reset();
+  EXPECT_FALSE(link.send(protocol::as_bytes("hello")));
+  expect_closed_for_good();
+}
+
+// Whoever sent may take it back: not a byte has left.
+TEST_F(TlsLinkTest, send_of_which_nothing_left_is_not_counted) {
+  const auto before = link.bytes_out;
+  reset();
+  EXPECT_FALSE(link.send(protocol::as_bytes("hello")));
+  EXPECT_EQ(link.bytes_out, before);
+}
+
+TEST_F(TlsLinkTest, reset_while_bytes_wait_leaves_nothing_unsent) {
+  const auto text = pattern(4'000'000);
+  ASSERT_TRUE(link.send(protocol::as_bytes(text)));
+  ASSERT_TRUE(link.unsent());
+  bool drained = true;
+  Gate gate;
+  spawn(gate, drain_then_stop(link, reactor, drained));
+  ASSERT_EQ(gate.inside(), 1U);
+  reset();
+  reactor.run();
+  EXPECT_FALSE(drained);
+  EXPECT_EQ(gate.inside(), 0U);
+  expect_closed_for_good();
+}
+
+// A part of the records has left: it may have arrived.
+TEST_F(TlsLinkTest, send_of_which_a_part_left_is_counted) {
+  const auto text = pattern(4'000'000);
+  const auto before = link.bytes_out;
+  ASSERT_TRUE(link.send(protocol::as_bytes(text)));
+  ASSERT_TRUE(link.unsent());
+  reset();
+  EXPECT_FALSE(link.send(protocol::as_bytes("hello")));
+  EXPECT_GE(link.bytes_out, before + text.size());
+  expect_closed_for_good();
+}
+
+// Bytes that are no TLS: the alert can't be delivered either.
+TEST_F(TlsLinkTest, broken_record_of_a_peer_that_is_gone_leaves_nothing_unsent) {
+  peer_writes(std::string(100, 'x'));
+  reset();
+  EXPECT_EQ(link.receive(), Io::closed);
+  link.close();
+  expect_closed_for_good();
 }
 
 }  // namespace
