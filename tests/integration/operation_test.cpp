@@ -217,12 +217,14 @@ TEST_F(Operation, a_stuck_client_does_not_hold_it_beyond_the_timeout) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, 8s);
 }
 
-// Out of descriptors it neither spins nor forgets its listener: those who are in are served, and when others leave the
-// next are let in.
+// Out of descriptors it neither spins nor forgets its listener: those who are in are served, also while one of them
+// needs a further server, and when others leave the next are let in.
 TEST_F(Operation, without_descriptors_it_waits_for_some) {
-  const Holdfast proxy(endpoint({.members = member_yaml(set_->primary()), .pool = "size: 2"}));
+  const Holdfast proxy(endpoint({.members = member_yaml(set_->primary()), .workers = 1, .pool = "size: 2"}));
   auto inside = proxy.connect();
-  inside.exec("SELECT 1");
+  auto waiting = proxy.connect();
+  inside.exec("BEGIN");
+  inside.exec("SELECT 1");  // takes the only server
   const auto used = static_cast<rlim_t>(
       std::distance(std::filesystem::directory_iterator("/proc/" + std::to_string(proxy.pid()) + "/fd"),
                     std::filesystem::directory_iterator{}));
@@ -231,17 +233,26 @@ TEST_F(Operation, without_descriptors_it_waits_for_some) {
   std::vector<std::unique_ptr<PeerConnection>> crowd;
   for (int i = 0; i < 10; ++i) crowd.push_back(std::make_unique<PeerConnection>(connect_to(proxy.port())));
   ASSERT_TRUE(proxy.wait_log("accept_failed"));
-  const auto tries = [&] {
+  waiting.ask("SELECT 'served'");
+  ASSERT_TRUE(proxy.wait_log("server_connect_failed"));
+  const auto tries = [&](const std::string& event) {
     const auto log = proxy.log();
     int count = 0;
-    for (auto at = log.find("accept_failed"); at != std::string::npos; at = log.find("accept_failed", at + 1)) ++count;
+    for (auto at = log.find(event); at != std::string::npos; at = log.find(event, at + 1)) ++count;
     return count;
   };
   // While a hundred statements are answered, it tries a few times: a spinning one would in every turn.
-  const int before = tries();
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(inside.scalar("SELECT 1"), "1");
-  EXPECT_LT(tries() - before, 50);
+  const int accepts = tries("accept_failed");
+  const int connects = tries("server_connect_failed");
+  for (int i = 0; i < 100; ++i) {
+    inside.ask("SELECT 1");
+    ASSERT_TRUE(inside.answered(5s)) << "statement " << i;
+    EXPECT_EQ(inside.answer().at(0).at(0), "1");
+  }
+  EXPECT_LT(tries("accept_failed") - accepts, 50);
+  EXPECT_LT(tries("server_connect_failed") - connects, 50);
   crowd.clear();
+  EXPECT_EQ(waiting.answer().at(0).at(0), "served");
   auto late = std::optional<Connection>();
   EXPECT_TRUE(wait_until(10s, [&] { return (late = Connection::attempt(proxy.conninfo())).has_value(); }))
       << proxy.log();
