@@ -1,0 +1,141 @@
+// Idle deadlines: what counts as being active, and which of the two a client is under. Time passes in another client's
+// pg_sleep(): a few times the deadline.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ostream>
+
+#include "tests/support/endpoint.hpp"
+#include "tests/support/wire_client.hpp"
+
+namespace holdfast::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Idle : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    server_ = new Server();
+    server_->start();
+  }
+  static void TearDownTestSuite() { delete server_; }
+
+  void start(const std::string& timeouts) {
+    proxy_.emplace(endpoint({.members = member_yaml(*server_),
+                             .workers = 1,
+                             .pool = "size: 2",
+                             .more = "timeouts: { " + timeouts + " }\n"}));
+  }
+  [[nodiscard]] std::unique_ptr<PeerConnection> client() const { return wire::log_in(proxy_->port()); }
+  static void end_servers_of(const std::string& query) {
+    ASSERT_TRUE(wait_until(10s, [&] {
+      return server_->scalar(
+                 "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = 'app' "
+                 "AND query LIKE '" +
+                 query + "%'") == "1";
+    }));
+  }
+  // A client whose server died in its transaction, and that was told so.
+  [[nodiscard]] std::unique_ptr<PeerConnection> client_in_a_lost_block() const {
+    auto peer = client();
+    peer->send(wire::query("BEGIN; SELECT 'begun'"));
+    EXPECT_EQ(peer->read_until('Z'), "CTDCZ");
+    peer->send(wire::query("SELECT pg_sleep(60)"));
+    end_servers_of("SELECT pg_sleep(60)");
+    EXPECT_EQ(wire::read_error(*peer), "40001");
+    EXPECT_EQ(peer->read_until('Z'), "Z");
+    return peer;
+  }
+  // Calls `act` again and again, at least while PostgreSQL itself sleeps for `duration`.
+  template <typename Act>
+  static void meanwhile(const std::string& duration, Act&& act) {
+    auto clock = server_->connect("postgres");
+    clock.ask("SELECT pg_sleep(" + duration + ")");
+    do {
+      ASSERT_NO_THROW(act());
+    } while (!clock.answered(0ms));
+    clock.answer();
+  }
+
+  static Server* server_;
+  std::optional<Holdfast> proxy_;
+};
+Server* Idle::server_ = nullptr;
+
+struct KeepAlive {
+  friend void PrintTo(const KeepAlive& what, std::ostream* out) { *out << what.name; }
+  const char* name;
+  std::string bytes;
+  const char* answers;
+};
+
+class Activity : public Idle, public ::testing::WithParamInterface<KeepAlive> {};
+
+TEST_P(Activity, keeps_a_client_from_being_idle) {
+  start("client_idle: 600ms");
+  auto peer = client();
+  peer->send(wire::parse("known", "SELECT 1") + wire::sync());
+  ASSERT_EQ(peer->read_until('Z'), "1Z");
+  meanwhile("1.5", [&] {
+    peer->send(GetParam().bytes);
+    EXPECT_EQ(peer->read_until('Z'), GetParam().answers);
+  });
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "57P05") << "it is idle now";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Activity,
+                         ::testing::Values(KeepAlive{"by_syncs", wire::sync(), "Z"},
+                                           KeepAlive{"by_flushes_and_syncs", wire::flush() + wire::sync(), "Z"},
+                                           KeepAlive{"by_empty_queries", wire::query(""), "IZ"},
+                                           KeepAlive{"by_known_parses", wire::parse("", "SELECT 1") + wire::sync(),
+                                                     "1Z"}),
+                         [](const auto& what) { return std::string(what.param.name); });
+
+// The block's transaction is gone with its server, but for the client it is a failed one.
+TEST_F(Idle, a_client_in_a_lost_block_is_idle_in_transaction) {
+  start("idle_in_transaction: 300ms");
+  auto peer = client_in_a_lost_block();
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "25P03");
+  peer->expect_end();
+}
+
+TEST_F(Idle, a_client_in_a_lost_block_is_not_under_the_clients_deadline) {
+  start("client_idle: 300ms");
+  auto peer = client_in_a_lost_block();
+  server_->exec("SELECT pg_sleep(1)");
+  peer->send(wire::query("ROLLBACK"));
+  EXPECT_EQ(peer->read_until('Z'), "CZ");
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "57P05") << "it is outside a transaction again";
+}
+
+TEST_F(Idle, activity_in_a_lost_block_counts) {
+  start("client_idle: 600ms, idle_in_transaction: 600ms");
+  auto peer = client_in_a_lost_block();
+  meanwhile("1.5", [&] {
+    peer->send(wire::query("SELECT 1"));
+    EXPECT_EQ(peer->read_until('Z'), "EZ");
+  });
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "25P03");
+}
+
+// A statement's deadline was running when its server died: nothing is left to cancel, the idle one takes its place.
+TEST_F(Idle, a_lost_statements_deadline_gives_way_to_the_idle_one) {
+  start("query: 60s, idle_in_transaction: 300ms");
+  auto peer = client_in_a_lost_block();
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "25P03");
+}
+
+// … and outside a transaction.
+TEST_F(Idle, a_lost_statements_deadline_gives_way_to_the_clients_idle_one) {
+  start("query: 60s, client_idle: 300ms");
+  auto peer = client();
+  peer->send(wire::query("SELECT pg_sleep(60)"));
+  end_servers_of("SELECT pg_sleep(60)");
+  EXPECT_NE(wire::read_error(*peer), "");
+  EXPECT_EQ(peer->read_until('Z'), "Z");
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "57P05");
+}
+
+}  // namespace
+}  // namespace holdfast::testing
