@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <memory>
 #include <random>
 
 #include "tests/support/certificates.hpp"
@@ -28,9 +30,9 @@ class Login : public ::testing::Test {
   static void TearDownTestSuite() { delete server_; }
 
   // Secrets are the servers' own verifiers: passwords are nowhere.
-  static HoldfastOptions with_verifiers(EndpointConfig config = {}) {
+  static HoldfastOptions with_verifiers(EndpointConfig config = {}, const std::string& auth = "login_timeout: 2s") {
     config.members = member_yaml(*server_);
-    config.auth = "users_file: \"${folder}/userlist.txt\", login_timeout: 2s";
+    config.auth = "users_file: \"${folder}/userlist.txt\", " + auth;
     auto options = endpoint(config);
     options.files["userlist.txt"] = "";
     for (const char* user : {"app", "app2"}) {
@@ -173,6 +175,81 @@ TEST_F(Login, too_many_clients_are_told_53300_and_places_come_back) {
     EXPECT_TRUE(wait_until(5s, [&] { return Connection::attempt(proxy.conninfo()).has_value(); })) << limit.what;
     EXPECT_EQ(one.scalar("SELECT 1"), "1");
   }
+}
+
+// Strangers know names. While they have proven nothing they take no place of a tenant's.
+TEST_F(Login, strangers_fill_no_places_of_a_user_or_database) {
+  struct Limit {
+    const char* what;
+    std::string databases;
+    std::string more;
+  };
+  for (const auto& limit : {Limit{"database", "  app: { cluster: main, max_clients: 2 }\n", ""},
+                            Limit{"any database", "  \"*\": { cluster: main, max_clients: 2 }\n", ""},
+                            Limit{"user", "  \"*\": { cluster: main }\n", "users: { app: { max_clients: 2 } }\n"}}) {
+    const Holdfast proxy(with_verifiers({.databases = limit.databases, .more = limit.more}, "login_timeout: 60s"));
+    std::vector<std::unique_ptr<PeerConnection>> strangers;
+    for (int i = 0; i < 6; ++i) {
+      strangers.push_back(std::make_unique<PeerConnection>(connect_to(proxy.port())));
+      strangers.back()->send(startup_bytes({{"user", "app"}, {"database", "app"}}));
+      EXPECT_EQ(strangers.back()->read_message().type, 'R') << limit.what;  // asked for a proof that never comes
+    }
+    auto one = Connection::attempt(proxy.conninfo());
+    ASSERT_TRUE(one.has_value()) << limit.what;
+    auto two = Connection::attempt(proxy.conninfo());
+    ASSERT_TRUE(two.has_value()) << limit.what;
+    EXPECT_EQ(one->scalar("SELECT 1"), "1");
+    // Those who have proven who they are count.
+    EXPECT_EQ(refusal_of(proxy.conninfo()).sqlstate, "53300") << limit.what;
+  }
+}
+
+// A stranger learns nothing about how many are in.
+TEST_F(Login, a_full_database_is_told_after_authentication_only) {
+  const Holdfast proxy(with_verifiers({.databases = "  app: { cluster: main, max_clients: 1 }\n"}));
+  auto inside = proxy.connect();
+  EXPECT_EQ(refusal_of(with(proxy.conninfo(), "password=wrong")).sqlstate, "28P01");
+  EXPECT_EQ(refusal_of(proxy.conninfo()).sqlstate, "53300");
+}
+
+// The process and its listeners are protected from those who say nothing at all: they count from the accept on, and no
+// longer than they are there.
+TEST_F(Login, silent_connections_count_for_the_process_and_its_listener) {
+  struct Limit {
+    const char* what;
+    std::string listen;
+    std::string more;
+  };
+  for (const auto& limit :
+       {Limit{"process", "", "limits: { max_clients: 3 }\n"}, Limit{"listener", "max_clients: 3", ""}}) {
+    const Holdfast proxy(with_verifiers({.listen_tls = limit.listen, .more = limit.more}, "login_timeout: 60s"));
+    auto inside = proxy.connect();
+    {
+      const PeerConnection silent(connect_to(proxy.port()));
+      PeerConnection half(connect_to(proxy.port()));
+      half.send(startup_bytes({{"user", "app"}, {"database", "app"}}).substr(0, 11));
+      ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients") == 3; })) << limit.what;
+      EXPECT_EQ(refusal_of(proxy.conninfo()).sqlstate, "53300") << limit.what;
+    }
+    EXPECT_TRUE(wait_until(5s, [&] { return Connection::attempt(proxy.conninfo()).has_value(); })) << limit.what;
+    EXPECT_EQ(inside.scalar("SELECT 1"), "1");
+  }
+}
+
+// Who is in can cancel although nobody else is let in: PostgreSQL's limits don't count cancel requests either.
+TEST_F(Login, a_full_process_takes_cancel_requests) {
+  const Holdfast proxy(with_verifiers({.more = "limits: { max_clients: 1 }\n"}));
+  auto client = proxy.connect();
+  client.ask("SELECT pg_sleep(60)");
+  ASSERT_TRUE(wait_until(5s, [&] {
+    return server_->scalar(
+               "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%' AND state = "
+               "'active' AND usename = 'app'") == "1";
+  }));
+  const std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> request(PQgetCancel(client.raw()), PQfreeCancel);
+  std::array<char, 256> error{};
+  EXPECT_EQ(PQcancel(request.get(), error.data(), error.size()), 1) << error.data();
+  EXPECT_EQ(sqlstate_of([&] { client.answer(); }), "57014");
 }
 
 TEST_F(Login, whoever_does_not_log_in_in_time_is_closed) {
