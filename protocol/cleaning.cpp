@@ -49,6 +49,17 @@ Cleaning::Step Cleaning::next(ServerSession& server, Cancels cancels, std::vecto
     run(server, "ROLLBACK", out);
     return Step::send;
   }
+  if (exchange.doubtful()) {
+    if (state_ != State::draining) return Step::close;
+    // CloseComplete comes behind every ReadyForQuery that still may: once it is here, none does. An unknown name is no
+    // error (manual, 55.2.3).
+    state_ = State::proving;
+    exchange.sent({.tag = client::close, .origin = Origin::proxy});
+    write_close(out, {.kind = 'S', .name = "hf_gone"});
+    exchange.sent({.tag = client::sync, .origin = Origin::proxy});
+    write_sync(out);
+    return Step::send;
+  }
   if (state_ == State::discarding) {
     server.emptied();
     discarded_ = true;

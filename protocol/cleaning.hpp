@@ -9,7 +9,8 @@
 //   draining ──────idle, block open──────> rolling_back ──idle, 'I'──┐
 //     │ in flight: cancel once, then wait                            │
 //     │ COPY FROM, open batch: ended once                            v
-//     └──────idle, no block──────> dirty? ──yes──> discarding ──idle──> clean ──> release
+//     └──────idle, no block──────> in doubt whether a further ReadyForQuery comes? ──yes──> proving ──idle──┐
+//                                  dirty? ──yes──> discarding ──idle──> clean ──> release      <────────────┘
 //                                    └───no─────────────────────────────^
 //   an error in answer to our own, half a message of the client's, LOAD, a broken exchange: close
 #pragma once
@@ -30,7 +31,7 @@ class Cleaning {
     release,  // it may serve others
     close,    // nobody can say what it would do
   };
-  enum class State : std::uint8_t { draining, rolling_back, discarding, clean };
+  enum class State : std::uint8_t { draining, rolling_back, proving, discarding, clean };
 
   // Requests to cancel what this server runs.
   struct Cancels {

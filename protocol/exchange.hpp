@@ -101,10 +101,13 @@ class Exchange {
   [[nodiscard]] bool doubtful() const { return spare_syncs_ > 0 || broken_; }
   // It can't be said any more whose an answer is. Close the server.
   [[nodiscard]] bool broken() const { return broken_; }
-  // The server may serve another client.
-  [[nodiscard]] bool may_release() const {
-    return queue_.empty() && status_ == 'I' && !open_batch() && !doubtful() && copy_ == Copy::none && !ended_;
+  // Nothing is under way: no request, no transaction, no batch, no copy. Only a ReadyForQuery may still come that is
+  // not known to (doubtful()).
+  [[nodiscard]] bool quiet() const {
+    return queue_.empty() && status_ == 'I' && !open_batch() && copy_ == Copy::none && !ended_;
   }
+  // … and not even that: the server may serve another client.
+  [[nodiscard]] bool may_release() const { return quiet() && !doubtful(); }
   // Whom the next answer that belongs to anything would be for; tag 0: nothing is waited for.
   [[nodiscard]] Request oldest() const;
   // The client waits for something.

@@ -45,9 +45,13 @@ class ServerSession {
 
   // Nothing is in flight, no transaction is open, and no message is half sent or half received: whom it serves may let
   // go of it.
-  [[nodiscard]] bool at_rest() const { return exchange.may_release() && framer.at_boundary() && owed_ == 0; }
-  // … and nothing of whom it served is left: a stranger may have it.
-  [[nodiscard]] bool may_serve_others() const { return at_rest() && dirt_ == sql::Effect::none; }
+  [[nodiscard]] bool at_rest() const { return waits_for_rest() && owed_ == 0; }
+  // … but for the rest of a message that nobody needs any more.
+  [[nodiscard]] bool waits_for_rest() const { return exchange.quiet() && framer.at_boundary(); }
+  // At rest, and for certain, and nothing of whom it served is left: a stranger may have it.
+  [[nodiscard]] bool may_serve_others() const {
+    return at_rest() && exchange.may_release() && dirt_ == sql::Effect::none;
+  }
 
   // Tells the statements what became of the request that `reply` finished or failed, and of those that its error took
   // along. `also`(cookie, outcome) hears the same, for the client's names.

@@ -21,6 +21,9 @@ Task<bool> ClientLogin::run() {
   const auto listener = result_.identity.listener;
   const bool has_tls = context_.runtime->listener_tls.at(listener) != nullptr;
   protocol::Startup startup(has_tls ? protocol::Startup::Tls::available : protocol::Startup::Tls::unavailable);
+  // From the accept on: who says nothing takes room as well. Who finds none is told when it has said what it wants; a
+  // cancel request needs none.
+  const auto full = take_endpoint_places();
   if (!co_await start_up(startup)) co_return false;
   auto& asked = startup.message();
   result_.identity.user = asked.user;
@@ -36,7 +39,10 @@ Task<bool> ClientLogin::run() {
     refuse(Tell::tls_required);
     co_return false;
   }
-  if (!take_endpoint_places()) co_return false;
+  if (full) {
+    refuse(Tell::too_many_clients, {*full});
+    co_return false;
+  }
   if (!co_await authenticate()) co_return false;
   // Behind the authentication: a stranger who knows a name must not fill its places.
   if (!take_tenant_places()) co_return false;
@@ -143,24 +149,24 @@ void ClientLogin::cancel(const protocol::CancelRequest& request) {
 
 // ---- places ---------------------------------------------------------------------------------------------------------
 
-bool ClientLogin::take(const std::string& what, std::uint32_t limit, const std::string& of) {
+bool ClientLogin::take(const std::string& what, std::uint32_t limit) {
   auto place = Place::try_take(context_.shared.places.find(what, limit));
-  if (place) {
-    result_.places.push_back(std::move(place));
-    return true;
+  if (!place) {
+    context_.counters.clients_refused.add();
+    return false;
   }
-  context_.counters.clients_refused.add();
-  refuse(Tell::too_many_clients, {of});
-  return false;
+  result_.places.push_back(std::move(place));
+  return true;
 }
 
-// Of the process and the listener: whoever connects takes room there.
-bool ClientLogin::take_endpoint_places() {
+// Of the process and the listener. Which of them is full, if one is.
+std::optional<std::string> ClientLogin::take_endpoint_places() {
   const auto& config = context_.runtime->config;
-  if (!take("process", config.limits.max_clients, "")) return false;
+  if (!take("process", config.limits.max_clients)) return "";
   const auto listener = result_.identity.listener;
   const auto& limit = config.listeners.at(listener).settings.max_clients;
-  return !limit || take("listener " + std::to_string(listener), *limit, " of this listener");
+  if (limit && !take("listener " + std::to_string(listener), *limit)) return " of this listener";
+  return std::nullopt;
 }
 
 // Of the database and the user: only who has proven to be that user.
@@ -170,13 +176,16 @@ bool ClientLogin::take_tenant_places() {
   const auto& database_name = result_.identity.database;
   const auto* database = config.find_database(database_name);
   if (database != nullptr && database->settings.max_clients &&
-      !take("database " + database->name + " " + database_name, *database->settings.max_clients,
-            " of database \"" + database_name + "\"")) {
+      !take("database " + database->name + " " + database_name, *database->settings.max_clients)) {
+    refuse(Tell::too_many_clients, {" of database \"" + database_name + "\""});
     return false;
   }
   const auto* user = config.find_user(user_name);
-  return user == nullptr || !user->settings.max_clients ||
-         take("user " + user_name, *user->settings.max_clients, " of user \"" + user_name + "\"");
+  if (user != nullptr && user->settings.max_clients && !take("user " + user_name, *user->settings.max_clients)) {
+    refuse(Tell::too_many_clients, {" of user \"" + user_name + "\""});
+    return false;
+  }
+  return true;
 }
 
 // ---- authentication -------------------------------------------------------------------------------------------------

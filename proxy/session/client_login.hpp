@@ -65,9 +65,9 @@ class ClientLogin {
   Task<bool> receive_some();
   Task<bool> welcome();
   Task<ServerLease> lease();
-  [[nodiscard]] bool take_endpoint_places();
+  [[nodiscard]] std::optional<std::string> take_endpoint_places();
   [[nodiscard]] bool take_tenant_places();
-  [[nodiscard]] bool take(const std::string& what, std::uint32_t limit, const std::string& of);
+  [[nodiscard]] bool take(const std::string& what, std::uint32_t limit);
   [[nodiscard]] bool choose_database(const Asked& asked);
   [[nodiscard]] bool write_welcome(const protocol::ReportedRef& reported);
   void cancel(const protocol::CancelRequest& request);

@@ -1,4 +1,5 @@
-// A client's one deadline: log-in, query, idle in a transaction, or idle. One at a time, and named.
+// A client's one deadline: log-in, query, the rest of a message that a server waits for in vain, idle in a transaction,
+// or idle. One at a time, and named.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@ namespace holdfast::proxy {
 
 class ClientClock {
  public:
-  enum class Kind : std::uint8_t { none, log_in, query, in_transaction, idle };
+  enum class Kind : std::uint8_t { none, log_in, query, rest, in_transaction, idle };
 
   ClientClock(Reactor& reactor, void (*action)(void*), void* context) : reactor_(reactor), deadline_(action, context) {}
 

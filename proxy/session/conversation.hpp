@@ -92,6 +92,10 @@ class Conversation {
   [[nodiscard]] bool may_end() const;
   // … if it were not for a pin, or session mode.
   [[nodiscard]] bool at_rest() const { return server_.at_rest() && !unit_.open; }
+  // … and for the rest of a message that the server will ignore.
+  [[nodiscard]] bool waits_for_rest() const {
+    return server_.waits_for_rest() && server_.owed() > 0 && !unit_.open && !pinned();
+  }
   // The server is gone: settles what was in flight. `cut`: half a message of the client's had been sent.
   [[nodiscard]] protocol::Loss server_lost(bool cut);
   // The names that messages in flight would have made or closed stay as they were; nothing of them ran.

@@ -49,6 +49,7 @@ void ClientSession::unlink(Why why) {
   }
   linked_->lease->user = nullptr;
   linked_.reset();
+  clock_.disarm();  // whatever it ran for was about this server
 }
 
 // Asked after every pass, of either side: what the client needed the server for is done.

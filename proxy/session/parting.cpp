@@ -9,6 +9,13 @@ namespace holdfast::proxy {
 
 using protocol::Tell;
 
+namespace {
+
+// How long a server waits for the rest of a message that it will ignore; then it is closed, and the client goes on.
+constexpr std::chrono::seconds longest_rest{1};
+
+}  // namespace
+
 void ClientSession::disconnect(Tell what, protocol::Arguments arguments) {
   disconnect(protocol::told(what, arguments));
 }
@@ -59,6 +66,11 @@ void ClientSession::wake() {
 void ClientSession::arm_idle_clock() {
   if (clock_.runs() || !link_.open()) return;
   if (linked_ && !linked_->lease->session.exchange.idle()) return;
+  // Its statement has ended, and half a message that no server needs any more keeps the server from others.
+  if (linked_ && linked_->conversation.waits_for_rest()) {
+    clock_.arm(ClientClock::Kind::rest, longest_rest);
+    return;
+  }
   const bool in_transaction = block_.status() != 'I';
   const auto timeout = in_transaction ? settings().idle_in_transaction_timeout : settings().client_idle_timeout;
   if (timeout.count() == 0) return;
@@ -76,6 +88,9 @@ void ClientSession::on_deadline(void* self) {
     case ClientClock::Kind::query:
       if (session.linked_) cancel_query(*session.linked_->lease);
       return;
+    case ClientClock::Kind::rest:
+      if (session.linked_) session.unlink(Why::abandoned);
+      break;
     case ClientClock::Kind::in_transaction: session.disconnect(Tell::idle_in_transaction); break;
     case ClientClock::Kind::idle: session.disconnect(Tell::idle_session); break;
   }

@@ -66,6 +66,7 @@ class PoolWorld : public ::testing::Test {
     EXPECT_TRUE(server.link.attach(reactor, ends[0]));
     peers_.emplace_back();
     EXPECT_TRUE(peers_.back().attach(reactor, ends[1]));
+    server.connected_at = reactor.now();
     server.session.exchange.reset('I');
     member().ready(server);
     return server;

@@ -122,6 +122,16 @@ void Server::start() {
   try {
     wait_ready();
   } catch (const std::runtime_error&) {
+    // The processes of a postmaster that was killed hold its shared memory for a moment longer.
+    const auto still_held = [this] { return log_tail().find("pre-existing shared memory block") != std::string::npos; };
+    if (!first && still_held()) {
+      const bool up = wait_until(std::chrono::seconds(10), [&] {
+        launch();
+        return wait_until(std::chrono::seconds(10), [&] { return ready() || !process_->running(); }) && ready();
+      });
+      if (!up) throw;
+      return;
+    }
     // The lock behind Port keeps other tests away; a stranger on this machine may still have come first.
     if (!first || log_tail().find("Address already in use") == std::string::npos) throw;
     port_ = Port();
