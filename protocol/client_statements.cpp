@@ -10,9 +10,13 @@ constexpr std::size_t buckets_kept = 64;
 
 const ClientStatements::Binding* ClientStatements::binding(std::string_view name) const {
   if (name.empty()) return &unnamed_;
+  // The router has asked for the same name a moment ago.
+  if (last_found_ != nullptr && last_found_->first == name) return &last_found_->second;
   if (!names_) return nullptr;
   const auto at = names_->find(name);
-  return at == names_->end() ? nullptr : &at->second;
+  if (at == names_->end()) return nullptr;
+  last_found_ = &*at;
+  return &at->second;
 }
 
 std::uint32_t ClientStatements::change(std::string_view name, Binding& binding, StatementRef statement) {
@@ -69,6 +73,7 @@ ClientStatements::Change ClientStatements::query() {
 
 void ClientStatements::deallocate_all() {
   if (!names_) return;
+  last_found_ = nullptr;
   for (auto at = names_->begin(); at != names_->end();) {
     // An operation behind it in the pipeline stands; if that doesn't happen there is nothing to go back to.
     at = at->second.cookie == 0 ? names_->erase(at) : std::next(at);
@@ -129,6 +134,7 @@ void ClientStatements::settle_name(Outcome outcome) {
   if (!last) return;
   binding.cookie = 0;
   if (!binding.statement) {
+    last_found_ = nullptr;
     names_->erase(at);
     // A small map is kept for the next name; the memory of a big one goes with its last name.
     if (names_->empty() && names_->bucket_count() > buckets_kept) names_.reset();

@@ -91,6 +91,7 @@ class ClientStatements {
 
   Binding unnamed_;
   std::unique_ptr<Names> names_;
+  mutable const Names::value_type* last_found_ = nullptr;  // in names_; its nodes stay where they are
   PendingQueue pending_;
   std::size_t limit_;
   std::uint32_t cookie_ = 0;

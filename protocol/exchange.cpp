@@ -88,7 +88,7 @@ Exchange::Fate Exchange::answered_locally(char tag, std::uint32_t cookie, Trait 
 Reply Exchange::step(char tag, Bytes body) {
   forget_due();
   if (!dropped_.empty()) forget(dropped_);
-  streaming_ = -1;
+  stream_ = Stream::none;
   switch (tag) {
     case server::notice_response:
       // A notice of a statement would come a second time if the statement ran again.
@@ -123,9 +123,13 @@ Reply Exchange::on_answer(char tag) {
     if (front.tag == client::execute) executed(front.traits);
     queue_.pop_front();
     after_finished();
-  } else if ((tag == server::data_row || tag == server::copy_data) && due_.empty()) {
-    streaming_ = static_cast<unsigned char>(tag);
-    row_ = reply;
+  } else if (due_.empty()) {
+    const bool query = front.tag == client::query && copy_ == Copy::none;
+    if (query || tag == server::data_row || tag == server::copy_data) {
+      stream_ = query ? Stream::query : Stream::rows;
+      stream_tag_ = query ? server::data_row : tag;
+      row_ = reply;
+    }
   }
   return reply;
 }
@@ -418,7 +422,7 @@ void Exchange::reset(char status) {
   forget_due();
   dropped_.clear();
   spare_syncs_ = 0;
-  streaming_ = -1;
+  stream_ = Stream::none;
   status_ = status;
   copy_ = Copy::none;
   open_batch_ = skipping_ = flushed_ = broken_ = ended_ = false;

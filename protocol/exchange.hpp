@@ -67,11 +67,20 @@ class Exchange {
 
   // A message of the server begins. `body`: whole for ErrorResponse and ReadyForQuery, not read otherwise.
   [[nodiscard]] Reply received(char tag, Bytes body) {
-    // Rows: nothing can change between them.
-    if (static_cast<unsigned char>(tag) == streaming_) return row_;
+    if (const Reply* reply = unchanged(tag)) return *reply;
     return step(tag, body);
   }
+  // The answer to received(tag, …) where that would change nothing: rows behind the first one, and whatever a simple
+  // Query says before its ReadyForQuery. Nothing is due then. Null: ask received().
+  [[nodiscard]] const Reply* unchanged(char tag) const {
+    if (stream_ == Stream::none) return nullptr;
+    if (tag == stream_tag_) return &row_;
+    const bool of_query = tag == server::command_complete || tag == server::row_description;
+    return stream_ == Stream::query && of_query ? &row_ : nullptr;
+  }
 
+  // Are there any?
+  [[nodiscard]] bool any_due() const { return !due_.empty(); }
   // Local answers due before the message just received is passed on, oldest first. Valid until the next call.
   [[nodiscard]] std::span<const Request> before() const { return std::span(due_).first(due_before_); }
   // … and behind it; after sent() and answered_locally(): now. A Flush, or an answer in front of a flushed one, makes
@@ -117,6 +126,7 @@ class Exchange {
   using Entry = RequestQueue::Entry;
 
   enum class Progress : std::uint8_t { wrong, more, done };
+  enum class Stream : std::uint8_t { none, rows, query };
 
   Reply step(char tag, Bytes body);
   Reply on_answer(char tag);
@@ -146,9 +156,10 @@ class Exchange {
   std::vector<Request> due_;
   std::vector<Request> dropped_;
   std::size_t due_before_ = 0;
-  Reply row_;                      // the answer to received(streaming_, …)
+  Reply row_;                      // what unchanged() answers
   std::uint32_t spare_syncs_ = 0;  // Syncs that a failed copy-in may or may not have swallowed
-  std::int16_t streaming_ = -1;    // data_row or copy_data while more of them change nothing
+  Stream stream_ = Stream::none;   // what may come without changing anything
+  char stream_tag_ = 0;            // data_row or copy_data
   char status_ = 'I';
   Copy copy_ = Copy::none;
   bool open_batch_ = false;

@@ -18,7 +18,6 @@ void Replay::began(Repeatable may) {
     case State::none:
       state_ = State::unsent;
       kept_ = may;
-      if (may == Repeatable::yes) bytes_ = buffers_->take();
       return;
     case State::unsent:
     case State::recording: state_ = State::spoiled; return;
@@ -28,10 +27,11 @@ void Replay::began(Repeatable may) {
   }
 }
 
-void Replay::record(Bytes bytes) {
-  if (kept_ == Repeatable::no) return;
+void Replay::keep() {
+  const Bytes bytes = std::exchange(passing_, {});
   if (state_ != State::unsent && state_ != State::recording) return;
   if (bytes_.size() + bytes.size() <= longest) {
+    if (bytes_.capacity() == 0) bytes_ = buffers_->take();
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
     return;
   }

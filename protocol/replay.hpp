@@ -68,8 +68,22 @@ class Replay {
   // `may`: the router's verdict of the whole unit: a proven read, outside a block, that leaves nothing behind. Only the
   // first unit on a server is ever kept: behind it this spoils.
   void began(Repeatable may);
-  void record(Bytes bytes);
+  // `bytes` stay where they are until the end of the pass: pass_ended().
+  void record(Bytes bytes) {
+    if (kept_ == Repeatable::no) return;
+    if (!passing_.empty() && passing_.data() + passing_.size() == bytes.data()) {
+      passing_ = {passing_.data(), passing_.size() + bytes.size()};
+      return;
+    }
+    pass_ended();
+    passing_ = bytes;
+  }
+  // What was recorded is kept, before the memory that it lies in is used for something else.
+  void pass_ended() {
+    if (!passing_.empty()) keep();
+  }
   void sent() {
+    pass_ended();
     if (state_ == State::unsent) state_ = kept_ == Repeatable::yes ? State::recording : State::spoiled;
   }
   void delivered() {
@@ -89,7 +103,10 @@ class Replay {
   [[nodiscard]] Bytes bytes() const { return bytes_; }
 
  private:
+  void keep();
+
   SpareBuffers* buffers_;
+  Bytes passing_;  // recorded in this pass and not kept yet
   std::vector<std::byte> bytes_;
   State state_ = State::none;
   Repeatable kept_ = Repeatable::no;

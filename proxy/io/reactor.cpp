@@ -151,7 +151,7 @@ void Reactor::arm_timer() {
 void Reactor::run() {
   while (!stopping_.load(std::memory_order_acquire)) {
     arm_timer();
-    const int wait = scheduled_.empty() && next_turn_.empty() && taken_.empty() ? -1 : 0;
+    const int wait = scheduled_.empty() && !carried_over_ ? -1 : 0;
     event_count_ = sys::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), wait);
     now_ = Clock::now();
     if (event_count_ < 0) event_count_ = 0;  // EINTR: signals are handled elsewhere
@@ -172,8 +172,8 @@ void Reactor::run() {
       }
     }
     event_count_ = 0;
-    if (!taken_.empty()) run_posted();
-    if (!next_turn_.empty()) run_next_turn();
+    if (carried_over_) [[unlikely]]
+      run_carried_over();
     if (deadlines_.armed() > 0) deadlines_.advance(now_);
     run_scheduled();
   }
@@ -183,8 +183,10 @@ void Reactor::run() {
   } while (!taken_.empty());
 }
 
-// Those that asked in an earlier turn; who asks again waits for the next one.
-void Reactor::run_next_turn() {
+// Those that asked in an earlier turn; one that asks again waits for the next one.
+void Reactor::run_carried_over() {
+  carried_over_ = false;
+  if (!taken_.empty()) run_posted();
   this_turn_.swap(next_turn_);
   for (auto handle : this_turn_) {
     handle.resume();
@@ -218,6 +220,7 @@ void Reactor::run_posted() {
     item();
     run_scheduled();
   }
+  if (!taken_.empty()) carried_over_ = true;
 }
 
 void Reactor::post(std::function<void()> work) {

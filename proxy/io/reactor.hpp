@@ -8,7 +8,6 @@
 
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <coroutine>
@@ -95,25 +94,22 @@ class Watch {
   bool hung_up_ = false;
 };
 
-// What one connection may take of a turn before others have theirs: bytes that it received and messages that were
-// dealt with. A stream that never runs dry (Syncs, empty blocks, rows of a large result) is spread over turns by it.
+// What one connection may take of a turn before others have theirs: bytes that it received, and messages that were dealt
+// with. A stream that never runs dry (Syncs, empty blocks, rows of a large result) is spread over turns by it.
 class Budget {
  public:
-  static constexpr std::size_t bytes = 256 * 1024;
-  static constexpr std::size_t messages = 64;
+  // In bytes; a message costs as much as four kilobytes that pass through, whatever its length.
+  static constexpr std::int64_t share = 256 * 1024;
+  static constexpr std::int64_t message = 4 * 1024;
 
-  void spend_bytes(std::size_t count) { bytes_ -= std::min(bytes_, count); }
-  void spend_message() { messages_ -= messages_ > 0 ? 1U : 0U; }
-  [[nodiscard]] bool spent() const { return bytes_ == 0 || messages_ == 0; }
+  void spend_bytes(std::size_t count) { left_ -= static_cast<std::int64_t>(count); }
+  void spend_message() { left_ -= message; }
+  [[nodiscard]] bool spent() const { return left_ <= 0; }
   // It waited, for its peer or for the next turn.
-  void renew() {
-    bytes_ = bytes;
-    messages_ = messages;
-  }
+  void renew() { left_ = share; }
 
  private:
-  std::size_t bytes_ = bytes;
-  std::uint32_t messages_ = messages;
+  std::int64_t left_ = share;
 };
 
 class Reactor {
@@ -136,7 +132,10 @@ class Reactor {
   struct NextTurn {
     Reactor& reactor;
     [[nodiscard]] bool await_ready() const { return false; }
-    void await_suspend(std::coroutine_handle<> handle) const { reactor.next_turn_.push_back(handle); }
+    void await_suspend(std::coroutine_handle<> handle) const {
+      reactor.next_turn_.push_back(handle);
+      reactor.carried_over_ = true;
+    }
     void await_resume() const {}
   };
   [[nodiscard]] NextTurn next_turn() { return {*this}; }
@@ -160,7 +159,7 @@ class Reactor {
   void arm_timer();
   void run_posted();
   void run_scheduled();
-  void run_next_turn();
+  void run_carried_over();
 
   static constexpr std::size_t scratch_size = 64 * 1024;
   // Messages of other threads that are dealt with in one turn: a storm of log-ins is spread over several.
@@ -178,6 +177,7 @@ class Reactor {
   std::vector<std::coroutine_handle<>> running_;
   std::vector<std::coroutine_handle<>> next_turn_;
   std::vector<std::coroutine_handle<>> this_turn_;  // of them: those being resumed
+  bool carried_over_ = false;                       // next_turn_ or taken_ has something: the loop must not sleep
   std::vector<std::byte> scratch_;
   Link* scratch_user_ = nullptr;
   Blocks blocks_;

@@ -118,12 +118,15 @@ void MemberPool::clean(ServerLink& server) {
         server.sent_at = pool_.context().reactor.now();
         server.link.send(out);
         continue;
-      case Step::release: {
+      case Step::release:
         if (server.cleaning_->discarded()) pool_.context().counters.servers_cleaned.add();
         server.cleaning_.reset();
-        release(server);
+        if (server.ready_for_others()) {
+          release(server);
+        } else {
+          enter(server, ServerLink::State::closed);
+        }
         return;
-      }
       case Step::close: enter(server, ServerLink::State::closed); return;
     }
   }
@@ -140,7 +143,7 @@ void MemberPool::release(ServerLink& server) {
   const bool revoked = server.credentials != pool_.credentials_version();
   const auto* member = status();
   const bool late = member == nullptr || outdated(server, *member);
-  if (!server.ready_for_others() || too_old || late || revoked || permits_->too_many() || context.stopping) {
+  if (too_old || late || revoked || permits_->too_many() || context.stopping) {
     enter(server, ServerLink::State::closed);
     return;
   }
@@ -159,7 +162,7 @@ void MemberPool::give(ServerLink& server, Waiter& waiter) {
 
 void MemberPool::ready(ServerLink& server) {
   busy_.push_back(server);
-  if (server.session.may_serve_others()) {
+  if (server.ready_for_others()) {
     release(server);
   } else {
     enter(server, ServerLink::State::cleaning);

@@ -73,7 +73,7 @@ class MemberPool {
  private:
   // The only place where a server changes its list and its state.
   void enter(ServerLink& server, ServerLink::State state);
-  // A clean server without a lease: to who waits longest, or idle.
+  // A server without a lease that is ready for others: to the client that waits longest, or idle.
   void release(ServerLink& server);
   void give(ServerLink& server, Waiter& waiter);
   [[nodiscard]] ServerLink* take_idle();

@@ -12,7 +12,12 @@ using protocol::Frame;
 using protocol::Origin;
 using protocol::Reply;
 
-bool Conversation::from_server(const Frame& frame, Place place) {
+bool Conversation::from_server(const Frame& frame) {
+  if (const Reply* reply = server_.exchange.unchanged(frame.tag)) {
+    if (frame.tag == tag::command_complete && pins_.discards()) note_completed(frame);
+    pass(frame, reply->action == Reply::Action::forward && !replay_.swallowing());
+    return true;
+  }
   if (frame.tag == tag::error_response && client_.block.owns(server_.exchange.oldest().cookie)) {
     const auto fields = protocol::parse_error(frame.body());
     if (fields && !fields->ends_session()) {
@@ -23,16 +28,16 @@ bool Conversation::from_server(const Frame& frame, Place place) {
     }
   }
   const Reply reply = server_.exchange.received(frame.tag, frame.body());
-  for (const auto& request : server_.exchange.before()) local(request);
+  if (server_.exchange.any_due()) [[unlikely]] {
+    for (const auto& request : server_.exchange.before()) local(request);
+  }
   switch (reply.action) {
     case Reply::Action::forward:
       if (frame.tag == tag::error_response) {
-        if (!error(frame, reply, place)) return false;
+        if (!error(frame, reply)) return false;
         break;
       }
-      if (frame.tag == tag::command_complete && pins_.discards()) {
-        if (const auto said = protocol::parse_command_complete(frame.body())) pins_.completed(*said);
-      }
+      if (frame.tag == tag::command_complete && pins_.discards()) note_completed(frame);
       pass(frame, !replay_.swallowing());
       break;
     case Reply::Action::swallow: pass(frame, false); break;
@@ -43,10 +48,17 @@ bool Conversation::from_server(const Frame& frame, Place place) {
     case Reply::Action::fatal:
     case Reply::Action::unexpected: return false;
   }
-  settle(reply);
-  for (const auto& request : server_.exchange.after()) local(request);
+  if (reply.finished || reply.failed) settle(reply);
+  if (server_.exchange.any_due()) [[unlikely]] {
+    for (const auto& request : server_.exchange.after()) local(request);
+  }
   if (frame.tag == tag::ready_for_query && reply.request.origin == Origin::client) unit_answered();
   return true;
+}
+
+// The tag says what the client has thrown away.
+void Conversation::note_completed(const Frame& frame) {
+  if (const auto said = protocol::parse_command_complete(frame.body())) pins_.completed(*said);
 }
 
 void Conversation::more_from_server(const Frame& frame) {
@@ -95,12 +107,12 @@ void Conversation::tell_reported() {
 }
 
 // An ErrorResponse to something of the client's. False: the server must be closed.
-bool Conversation::error(const Frame& frame, const Reply& reply, Place place) {
+bool Conversation::error(const Frame& frame, const Reply& reply) {
   const auto fields = protocol::parse_error(frame.body());
   if (!fields) return false;
   const protocol::Refusal refusal{
       .state = fields->state,
-      .by_primary = place.on_primary,
+      .by_primary = role_ == Role::primary,
       .replicas_only = client_.identity.settings->route == config::Route::replica,
       .status = server_.exchange.transaction_status(),
       .block_opening = client_.block.state() == protocol::Block::State::opening,
@@ -117,7 +129,7 @@ bool Conversation::error(const Frame& frame, const Reply& reply, Place place) {
   const bool of_plan = reply.request.tag == protocol::client::bind || reply.request.tag == protocol::client::execute ||
                        reply.request.tag == protocol::client::describe;
   if (of_plan && fields->state == sqlstate::feature_not_supported && fields->routine == "RevalidateCachedQuery") {
-    aftermath_.plans_expired = true;
+    aftermath_.any = aftermath_.plans_expired = true;
   }
   pass(frame, true);
   return true;
@@ -135,6 +147,7 @@ void Conversation::replace(std::uint32_t cookie) {
 void Conversation::unit_answered() {
   const char status = server_.exchange.transaction_status();
   const bool idle = server_.exchange.idle();
+  aftermath_.any = true;
   ++aftermath_.units;
   if (unit_.writes) aftermath_.wrote = true;
   client_.block.ready(status, idle);

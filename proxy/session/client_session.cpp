@@ -17,7 +17,7 @@ using protocol::sql::TransactionControl;
 
 namespace {
 
-// With more than this unsent to a client, no more is taken from it.
+// With more than this to be sent to a client, no more is taken from it before it was.
 constexpr std::size_t most_unsent = 64 * 1024;
 
 protocol::Framer::Limits limits_of(const Runtime& runtime) {
@@ -34,7 +34,14 @@ ClientSession::ClientSession(SessionContext& context, std::uint64_t id, const Ac
       framer_(protocol::Direction::from_client, limits_of(*context.runtime)),
       clock_(context.reactor, &ClientSession::on_deadline, this),
       listener_(accepted.listener),
-      statements_(context.tables.pending) {}
+      statements_(context.tables.pending),
+      facts_{.identity = logged_in_.identity,
+             .statements = statements_,
+             .block = block_,
+             .told = logged_in_.told,
+             .tables = context.tables,
+             .desk = context.desk,
+             .counters = context.counters} {}
 
 Task<> ClientSession::run(int fd) {
   if (link_.attach(context_.reactor, fd)) {
@@ -67,16 +74,6 @@ void ClientSession::log(LogLevel level, std::string_view event, std::initializer
   std::vector<LogField> all{{"session", std::to_string(name_.session)}, {"peer", name_.peer}};
   all.insert(all.end(), fields);
   log_event(level, event, all.data(), all.size());
-}
-
-ClientFacts ClientSession::facts() {
-  return {.identity = logged_in_.identity,
-          .statements = statements_,
-          .block = block_,
-          .told = logged_in_.told,
-          .tables = context_.tables,
-          .desk = context_.desk,
-          .counters = context_.counters};
 }
 
 Task<> ClientSession::serve() {
@@ -181,23 +178,22 @@ Task<> ClientSession::align() {
 
 // What has come from the client, dealt with; then one send to each side.
 ClientSession::Step ClientSession::pass() {
-  context_.desk.clear();
   wanted_bytes_ = 0;
   Step step = process();
   if (flush_to_server()) step = Step::go_on;  // the unit is at the front again, for another server
-  if (linked_) settle_aftermath();
+  settle_aftermath();
   flush_to_client();
   unlink_if_done();
-  context_.desk.clear();
   link_.keep_rest();
   return step;
 }
 
 ClientSession::Step ClientSession::process() {
   if (!link_.received().empty()) clock_.active();
+  if (linked_) linked_->conversation.runs_on(role());
   for (;;) {
     if (!link_.open()) return Step::leave;
-    if (link_.unsent_bytes() + context_.desk.to_client.size() > most_unsent) return Step::go_on;
+    if (link_.unsent() || context_.desk.to_client.size() > most_unsent) return Step::go_on;
     if (budget_.spent()) return Step::next_turn;
     if (block_.lost()) {
       const Step step = answer_lost();
@@ -244,7 +240,7 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
   if (frame.tag == client::terminate) return Step::leave;
   auto& conversation = linked_->conversation;
   if (conversation.replay().state() == protocol::Replay::State::none) unit_start_ = link_.received();
-  switch (conversation.from_client(frame, framer_, place())) {
+  switch (conversation.from_client(frame, framer_)) {
     case Conversation::Taken::taken: break;
     case Conversation::Taken::wait: framer_.put_back(); return Step::wait_progress;
     case Conversation::Taken::too_many:

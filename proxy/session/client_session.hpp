@@ -121,7 +121,7 @@ class ClientSession final : private ServerUser {
   void tell_loss(const protocol::Loss& loss, const Error& error);
   void settle_aftermath();
   void note_write();
-  [[nodiscard]] Conversation::Place place() const;
+  [[nodiscard]] Conversation::Role role() const;
 
   // parting.cpp
   void disconnect(protocol::Tell what, protocol::Arguments arguments = {});
@@ -133,7 +133,6 @@ class ClientSession final : private ServerUser {
   static void on_hangup(void* self);
   static void on_deadline(void* self);
 
-  [[nodiscard]] ClientFacts facts();
   [[nodiscard]] const config::EffectiveSettings& settings() const { return *logged_in_.identity.settings; }
   [[nodiscard]] Pool& pool() const { return *logged_in_.identity.pool; }
   void log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) const;
@@ -153,6 +152,7 @@ class ClientSession final : private ServerUser {
   LoggedIn logged_in_;
   protocol::ClientStatements statements_;
   protocol::Block block_;
+  const ClientFacts facts_;
   SeenByClient seen_;
 
   std::optional<ClientLogin> login_;

@@ -54,13 +54,13 @@ void Conversation::expect(const Unit& unit) {
   told_ = false;  // what was told before the unit is no part of its answer
 }
 
-Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer, Place place) {
+Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer) {
   auto& exchange = server_.exchange;
   if (exchange.in_flight() > most_in_flight) return Taken::too_many;
   const bool begins = !unit_.open;
   // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
   if (begins && !of_copy(frame.tag)) {
-    if (!exchange.idle() && must_wait(place)) return Taken::wait;
+    if (!exchange.idle() && must_wait()) return Taken::wait;
     begin_unit(frame.tag);
   }
   dropping_ = false;
@@ -112,8 +112,8 @@ void Conversation::more_from_client(const Frame& frame, const protocol::Framer& 
 // A further unit while the last one is in flight. On a replica it waits: it may be for another member, and a refusal
 // must still be repairable by sending the one unit again. Behind a BEGIN of ours as well: until the server has it,
 // nobody knows where this runs.
-bool Conversation::must_wait(Place place) const {
-  const bool alone = (replay_.swallowing() || !place.on_primary) && server_.exchange.transaction_status() == 'I' &&
+bool Conversation::must_wait() const {
+  const bool alone = (replay_.swallowing() || role_ == Role::replica) && server_.exchange.transaction_status() == 'I' &&
                      !pinned();
   return alone || client_.block.state() == protocol::Block::State::opening;
 }
@@ -122,7 +122,7 @@ void Conversation::begin_unit(char tag) {
   replay_.began(may_repeat_);
   unit_.open = true;
   unit_.names = false;
-  aftermath_.began = true;
+  if (client_.identity.settings->query_timeout.count() > 0) aftermath_.any = aftermath_.began = true;
   if (client_.block.state() != protocol::Block::State::deferred || tag == client::sync) return;
   // The BEGIN that was deferred, in front of the block's first statement.
   server_.statements.drop_unnamed();
@@ -141,36 +141,38 @@ void Conversation::plain(const Frame& frame, Trait traits) {
 
 protocol::Exchange::Fate Conversation::announce(const protocol::Request& request) {
   const auto fate = server_.exchange.sent(request);
-  settle_skipped(fate, request.cookie);
-  local_answers_due();
+  if (fate == protocol::Exchange::Fate::skipped) settle_skipped(request.cookie);
+  if (server_.exchange.any_due()) local_answers_due();
   return fate;
 }
 
 // A message behind one that failed, before the Sync: nothing comes of it.
-void Conversation::settle_skipped(protocol::Exchange::Fate fate, std::uint32_t cookie) {
-  if (fate != protocol::Exchange::Fate::skipped || cookie == 0) return;
+void Conversation::settle_skipped(std::uint32_t cookie) {
+  if (cookie == 0) return;
   client_.statements.settle(cookie, protocol::Outcome::skipped);
   server_.statements.settle(cookie, protocol::Outcome::skipped);
 }
 
 // The proxy's own answers whose turn has come.
 void Conversation::local_answers_due() {
-  const auto due = server_.exchange.after();
-  if (due.empty()) return;
-  for (const auto& request : due) local(request);
+  for (const auto& request : server_.exchange.after()) local(request);
   replay_.delivered();
 }
 
 // What has to reach the server in front of this message, and the message's own rewritten head.
 protocol::StatementPlan Conversation::send_ahead(const protocol::StatementMessage& understood, const Frame& frame) {
-  auto& out = client_.desk.scratch;
-  out.clear();
-  const auto plan = client_.tables.prepared.prepare(understood, frame, client_.statements, server_.statements, out);
+  auto& to_server = client_.desk.to_server;
+  auto& prepared = client_.tables.prepared;
+  // Of a name the head is rewritten: it is written to its place at once. Otherwise there is mostly nothing to write, and
+  // what is forwarded as it is need not be copied.
+  auto& out = understood.named ? to_server.writable() : client_.desk.scratch;
+  if (!understood.named) out.clear();
+  const auto plan = prepared.prepare(understood, frame, client_.statements, server_.statements, out);
   for (const auto& injected : plan.messages()) {
     announce({.tag = injected.tag, .origin = Origin::proxy, .cookie = injected.cookie});
   }
-  if (!out.empty()) {
-    auto& to = client_.desk.to_server.writable();
+  if (!understood.named && !out.empty()) {
+    auto& to = to_server.writable();
     to.insert(to.end(), out.begin(), out.end());
   }
   return plan;
@@ -236,8 +238,10 @@ Conversation::Taken Conversation::statement(const Frame& frame) {
       client_.desk.to_server.forward(frame.bytes.subspan(plan.replaced));
       break;
     case protocol::StatementPlan::Kind::answer:
-      settle_skipped(server_.exchange.answered_locally(frame.tag, understood.cookie), understood.cookie);
-      local_answers_due();
+      if (server_.exchange.answered_locally(frame.tag, understood.cookie) == protocol::Exchange::Fate::skipped) {
+        settle_skipped(understood.cookie);
+      }
+      if (server_.exchange.any_due()) local_answers_due();
       dropping_ = !frame.last;
       break;
     case protocol::StatementPlan::Kind::fail: return fail(frame, understood);
@@ -311,7 +315,7 @@ void Conversation::take_back() {
 protocol::Loss Conversation::server_lost(bool cut) {
   auto loss = server_.exchange.on_server_lost();
   // A client told 08007 will check the outcome: this counts as a write, so that the check reads a member that shows it.
-  if (unit_.writes) aftermath_.wrote = true;
+  if (unit_.writes) aftermath_.any = aftermath_.wrote = true;
   for (const auto& request : loss.unanswered) {
     if (request.cookie != 0) client_.statements.settle(request.cookie, protocol::Outcome::skipped);
   }

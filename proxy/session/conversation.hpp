@@ -29,7 +29,7 @@
 
 namespace holdfast::proxy {
 
-// What of the client a conversation works on. All of it outlives the conversation.
+// What of the client a conversation works on. It and all that it refers to outlive the conversation.
 struct ClientFacts {
   const Identity& identity;
   protocol::ClientStatements& statements;
@@ -42,10 +42,8 @@ struct ClientFacts {
 
 class Conversation {
  public:
-  // The server's member, at this moment.
-  struct Place {
-    bool on_primary = true;
-  };
+  // What its member is at this moment. Said at the beginning of every pass.
+  enum class Role : std::uint8_t { primary, replica };
   enum class Taken : std::uint8_t {
     taken,     // also: answered here
     wait,      // nothing was taken: for answers to what is in flight; then the same frame again
@@ -54,33 +52,37 @@ class Conversation {
   };
   // What happened in a pass that is not this conversation's business alone.
   struct Aftermath {
-    std::uint32_t units = 0;     // of the client's that were answered
-    bool began = false;          // a unit of the client's began
+    bool any = false;            // one of the following
+    bool began = false;          // a unit of the client's began, and its time is limited
     bool wrote = false;          // one that was answered, or is lost, may have written
     bool schema_changed = false;
     bool plans_expired = false;  // the server refused a plan whose result type has changed
+    std::uint32_t units = 0;     // of the client's that were answered
   };
 
   Conversation(const ClientFacts& client, protocol::ServerSession& server);
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
 
+  void runs_on(Role role) { role_ = role; }
   // The unit at the front was routed here.
   void expect(const Unit& unit);
 
   // ---- the client says
   // `framer`: the client's, which gave this frame. What is not forwarded whole is dropped (dropping()).
-  [[nodiscard]] Taken from_client(const protocol::Frame& frame, const protocol::Framer& framer, Place place);
+  [[nodiscard]] Taken from_client(const protocol::Frame& frame, const protocol::Framer& framer);
   // Further bytes of the message that from_client() took last.
   void more_from_client(const protocol::Frame& frame, const protocol::Framer& framer);
-  // The desk's bytes for the server were sent.
+  // The desk's bytes for the server were sent; the client's own may move from here on.
   void sent() { replay_.sent(); }
+  // There was nothing to send.
+  void pass_ended() { replay_.pass_ended(); }
   // They were not, and none of them left: may the client's bytes be shown again?
   [[nodiscard]] bool may_take_back() const { return replay_.take_back(); }
 
   // ---- the server says; not ParameterStatus
   // False: the server must be closed.
-  [[nodiscard]] bool from_server(const protocol::Frame& frame, Place place);
+  [[nodiscard]] bool from_server(const protocol::Frame& frame);
   void more_from_server(const protocol::Frame& frame);
   // Tells the client what it does not know yet of the parameters that its server reports.
   void tell_reported();
@@ -110,6 +112,7 @@ class Conversation {
   [[nodiscard]] bool in_answer() const { return forwarding_ && !server_.framer.at_boundary(); }
   // The rest of the client's message is not forwarded.
   [[nodiscard]] bool dropping() const { return dropping_; }
+  [[nodiscard]] bool has_aftermath() const { return aftermath_.any; }
   [[nodiscard]] Aftermath take_aftermath() { return std::exchange(aftermath_, {}); }
   // The texts of the unit that a standby refused go to the primary from now on.
   void learn_needs_primary();
@@ -124,7 +127,7 @@ class Conversation {
   };
 
   // client → server
-  [[nodiscard]] bool must_wait(Place place) const;
+  [[nodiscard]] bool must_wait() const;
   void begin_unit(char tag);
   Taken query(const protocol::Frame& frame, bool alone);
   [[nodiscard]] bool deallocate(const protocol::Frame& frame, const protocol::sql::Verdict& verdict);
@@ -134,20 +137,21 @@ class Conversation {
   void plain(const protocol::Frame& frame, protocol::Trait traits);
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
   protocol::Exchange::Fate announce(const protocol::Request& request);
-  void settle_skipped(protocol::Exchange::Fate fate, std::uint32_t cookie);
+  void settle_skipped(std::uint32_t cookie);
   void note_effects(const protocol::sql::Verdict& verdict);
   void inject_restore();
   void local_answers_due();
 
   // server → client
-  [[nodiscard]] bool error(const protocol::Frame& frame, const protocol::Reply& reply, Place place);
+  [[nodiscard]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
+  void note_completed(const protocol::Frame& frame);
   void replace(std::uint32_t cookie);
   void local(const protocol::Request& request);
   void settle(const protocol::Reply& reply);
   void unit_answered();
   void pass(const protocol::Frame& frame, bool to_client);
 
-  ClientFacts client_;
+  const ClientFacts& client_;
   protocol::ServerSession& server_;
   protocol::Replay replay_;
   protocol::OwnErrors own_errors_;
@@ -155,6 +159,7 @@ class Conversation {
   UnitInFlight unit_;
   Aftermath aftermath_;
   protocol::Replay::Repeatable may_repeat_ = protocol::Replay::Repeatable::no;
+  Role role_ = Role::primary;
   bool dropping_ = false;    // the client's message that is passing
   bool forwarding_ = false;  // the server's message that is passing
   bool told_ = false;        // parameters were told in this pass

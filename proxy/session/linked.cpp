@@ -19,8 +19,9 @@ using protocol::Tell;
 // The server that was granted has the client's settings; the unit that asked for it is at the front.
 void ClientSession::link() {
   if (!holds(!linked_, "a client that has a server gets another one")) unlink(Why::abandoned);
-  linked_.emplace(std::move(granted_), facts());
+  linked_.emplace(std::move(granted_), facts_);
   linked_->lease->user = this;
+  linked_->conversation.runs_on(role());
   linked_->conversation.tell_reported();
   linked_->conversation.expect(routing_->unit);
   routing_.reset();
@@ -49,7 +50,7 @@ void ClientSession::unlink(Why why) {
   }
   linked_->lease->user = nullptr;
   linked_.reset();
-  clock_.disarm();  // whatever it ran for was about this server
+  if (clock_.runs()) clock_.disarm();  // whatever it ran for was about this server
 }
 
 // Asked after every pass, of either side: what the client needed the server for is done.
@@ -60,15 +61,16 @@ void ClientSession::unlink_if_done() {
   if (again || link_.unsent() || phase_ == Phase::leaving) wake();  // its coroutine goes on, sends the rest, or says goodbye
 }
 
-Conversation::Place ClientSession::place() const {
-  return {.on_primary = pool().topology().primary == linked_->lease->home->member()};
+Conversation::Role ClientSession::role() const {
+  const bool primary = pool().topology().primary == linked_->lease->home->member();
+  return primary ? Conversation::Role::primary : Conversation::Role::replica;
 }
 
 // True: the server was dead, nothing of the unit has left, and it is at the front again.
 bool ClientSession::flush_to_server() {
   auto& out = context_.desk.to_server;
-  if (out.empty()) return false;
-  if (!linked_) {
+  if (out.empty() && linked_) linked_->conversation.pass_ended();
+  if (out.empty() || !holds(linked_.has_value(), "there is something for a server that the client has not")) {
     out.clear();
     return false;
   }
@@ -96,7 +98,7 @@ void ClientSession::flush_to_client() {
 
 Pass ClientSession::answers(ServerLink& server) {
   auto& desk = context_.desk;
-  desk.clear();
+  linked_->conversation.runs_on(role());
   Pass pass = read_frames(
       server, [this, &server](const Frame& frame) { return from_server(server, frame); },
       [this](const Frame& frame) { linked_->conversation.more_from_server(frame); });
@@ -107,7 +109,6 @@ Pass ClientSession::answers(ServerLink& server) {
   }
   settle_aftermath();
   flush_to_client();  // a broken client is noticed by its own coroutine
-  desk.clear();
   if (!pass.good) return pass;
   progress_.notify(context_.reactor);
   unlink_if_done();
@@ -132,11 +133,12 @@ bool ClientSession::from_server(ServerLink& server, const Frame& frame) {
     case tag::ready_for_query: server.unit_ended(); break;
     default: break;
   }
-  return conversation.from_server(frame, place());
+  return conversation.from_server(frame);
 }
 
 // What a pass came to that concerns more than the conversation.
 void ClientSession::settle_aftermath() {
+  if (!linked_ || !linked_->conversation.has_aftermath()) return;
   const auto& conversation = linked_->conversation;
   const auto after = linked_->conversation.take_aftermath();
   const auto timeout = settings().query_timeout;

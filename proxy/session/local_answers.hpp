@@ -39,7 +39,7 @@ class LocalAnswers {
   [[nodiscard]] std::size_t parses(protocol::Bytes received);
   [[nodiscard]] bool all_known(protocol::Bytes received) const;
 
-  ClientFacts client_;
+  const ClientFacts& client_;
   protocol::Framer& framer_;
 };
 

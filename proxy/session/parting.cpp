@@ -31,6 +31,7 @@ void ClientSession::disconnect(const Error& error) {
 }
 
 void ClientSession::hang_up() {
+  context_.desk.to_server.clear();  // what was put together for a server that is given up
   if (linked_) unlink(Why::abandoned);
   link_.close();
 }

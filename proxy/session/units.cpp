@@ -40,7 +40,7 @@ ClientSession::Step ClientSession::begin_unit() {
     return answer_alone();
   }
   if (unit.only_parses || unit.judged) {
-    if (const auto done = LocalAnswers(facts(), framer_).answer(unit, link_.received()); done > 0) {
+    if (const auto done = LocalAnswers(facts_, framer_).answer(unit, link_.received()); done > 0) {
       link_.consume(done);
       budget_.spend_message();
       routing_.reset();
@@ -120,7 +120,7 @@ ClientSession::Step ClientSession::grant(health::MemberIndex member, Waiter::Kin
 // Pinned to a replica by nothing but a function that nobody knows, called in a read-only block.
 bool ClientSession::guessed_pin_on_replica() const {
   const auto& conversation = linked_->conversation;
-  return conversation.pins().guessed() && framer_.at_boundary() && conversation.at_rest() && !place().on_primary &&
+  return conversation.pins().guessed() && framer_.at_boundary() && conversation.at_rest() && role() == Conversation::Role::replica &&
          settings().pool_mode == config::PoolMode::transaction && settings().route == config::Route::automatic;
 }
 
@@ -151,7 +151,7 @@ ClientSession::Step ClientSession::answer_alone() {
   budget_.spend_message();
   link_.consume(frame.bytes.size());
   if (frame.tag == client::terminate) return Step::leave;
-  if (frame.tag == client::sync) LocalAnswers(facts(), framer_).sync();
+  if (frame.tag == client::sync) LocalAnswers(facts_, framer_).sync();
   return Step::go_on;
 }
 
