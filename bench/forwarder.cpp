@@ -1,11 +1,11 @@
-// The floor that proxies are measured against: it moves bytes between a client and a server and looks at none of them.
+// The floor that proxies are measured against: it moves bytes between a client and a server and parses none of them.
 //
 //   holdfast_forwarder PORT HOST SERVER_PORT       listens on 127.0.0.1:PORT
 //   holdfast_forwarder PORT /path/of/the/socket    the same, to a Unix socket
 //
 // It makes as few system calls as a proxy with two sockets can: one thread, edge-triggered epoll, one receive buffer
-// for all. A short read means that the socket is drained, so nobody asks again. A round trip costs six calls:
-// epoll_wait, recv and send in each direction. Every client has a server connection of its own for as long as it lives.
+// for all. A short read means that the socket is drained, so it is not read again. A round trip costs six calls:
+// epoll_wait, recv and send in each direction. Every client has a server connection of its own for its whole life.
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -37,7 +37,7 @@
 namespace {
 
 constexpr std::size_t buffer_size = 64 * 1024;
-constexpr int reads_in_a_row = 16;  // Then the others have their turn: a stream of bulk data must not starve them.
+constexpr int reads_in_a_row = 16;  // Then other sockets have their turn: a stream of bulk data must not starve them.
 
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
@@ -75,8 +75,8 @@ void send_at_once(int fd) {
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // A Unix socket refuses it and needs none.
 }
 
-// A non-blocking socket that is connected or, over TCP, about to be; -1 when the server refuses at once. A local socket
-// is connected at once or says EAGAIN for ever when it mustn't block.
+// A non-blocking socket that is connected or, over TCP, connecting; -1 if the server refuses at once. A Unix socket is
+// connected while it still blocks: a non-blocking one could return EAGAIN for ever.
 int connect_to(const Address& server) {
   const bool local = server.storage.ss_family == AF_UNIX;
   const int fd = ::socket(server.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (local ? 0 : SOCK_NONBLOCK), 0);
@@ -106,16 +106,16 @@ int listen_on(std::uint16_t port) {
 
 struct Pair;
 
-// One of the two sockets of a pair, with what the kernel last said of it.
+// One of the two sockets of a pair, and its state as last reported by the kernel.
 struct Side {
   Pair* pair = nullptr;
   int fd = -1;
-  bool readable = false;    // There may be bytes, or an end, that nobody has read.
-  bool ending = false;      // An end was announced: a short read isn't the last one.
-  bool read_ended = false;  // The peer's end was read.
-  bool blocked = false;     // It takes no bytes until EPOLLOUT: it is connecting, or its send buffer is full.
-  bool shut = false;        // It gets no more bytes: it was told so, or it doesn't take them.
-  std::vector<char> kept;   // What could not be sent to it. While there is something, nobody reads the other side.
+  bool readable = false;    // There may be unread bytes, or an unread end of stream.
+  bool ending = false;      // An end of stream was announced: a short read isn't the last one.
+  bool read_ended = false;  // The peer's end of stream was read.
+  bool blocked = false;     // It can't send until EPOLLOUT: it is connecting, or its send buffer is full.
+  bool shut = false;        // It is sent no more bytes: it was shut down, or sending failed.
+  std::vector<char> kept;   // What could not be sent to it. Until it is sent, the other side isn't read.
 };
 
 struct Pair {
@@ -163,8 +163,8 @@ class Forwarder {
     event.data.ptr = owner;
     if (::epoll_ctl(epoll_, operation, fd, &event) != 0) fail("epoll_ctl");
   }
-  // EPOLLOUT only while it is waited for: a Unix socket reports it after every read of its peer. Also asks the kernel
-  // to say again what is readable.
+  // Asks for EPOLLOUT only while it is needed: a Unix socket reports it after every read of its peer. This also makes
+  // the kernel report again whether the socket is readable.
   void watch(int operation, Side& side) {
     watch(operation, side.fd, EPOLLIN | EPOLLRDHUP | EPOLLET | (side.blocked ? EPOLLOUT : 0U), &side);
   }
@@ -198,7 +198,8 @@ class Forwarder {
     if (!pump(opposite, side) || !pump(side, opposite) || (side.shut && opposite.shut)) close(*side.pair);
   }
 
-  // Moves what is there from one side to the other, as long as that takes it. False: the connection it reads is broken.
+  // Moves bytes from one side to the other as long as the other takes them. False: the connection that it reads is
+  // broken.
   bool pump(Side& from, Side& to) {
     for (int reads = 0; from.readable && !to.blocked; ++reads) {
       if (reads == reads_in_a_row) {
@@ -219,8 +220,8 @@ class Forwarder {
     return true;
   }
 
-  // Sends, and keeps what isn't taken. Bytes for a side that takes no more are dropped: what it said last is still
-  // read.
+  // Sends, and keeps what the socket doesn't take. Bytes for a side that takes no more are dropped, but what that side
+  // sent last is still read.
   void send(Side& to, std::span<const char> bytes) {
     if (to.shut || bytes.empty()) return;
     const auto sent = ::send(to.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -235,7 +236,7 @@ class Forwarder {
     watch(EPOLL_CTL_MOD, to);
   }
 
-  // After EPOLLOUT: what was kept goes first.
+  // After EPOLLOUT: sends what was kept first.
   void flush(Side& to) {
     const auto rest = std::exchange(to.kept, {});
     to.blocked = false;

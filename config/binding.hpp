@@ -1,5 +1,5 @@
-// How a line of the table is tied to a field: internal to schema.cpp and table.cpp. Plain function pointers made from
-// pointers to members; nothing is looked up by name at run time.
+// How a line of the table is tied to a field: internal to schema.cpp and settings.cpp. Plain function pointers made
+// from pointers to members; nothing is looked up by name at run time.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,7 @@ struct SessionBinding : Binding<SessionSettings> {
   void (*merge)(const SessionSettings&, EffectiveSettings&);
 };
 
-// The table itself: one list per mapping, in the order of the reference (table.cpp).
+// The table itself: one list per mapping, in the order of the reference (settings.cpp).
 [[nodiscard]] const std::vector<Binding<Config>>& process_table();
 [[nodiscard]] const std::vector<Binding<Listener>>& listener_table();
 [[nodiscard]] const std::vector<Binding<Cluster>>& cluster_table();

@@ -1,5 +1,6 @@
 // What the operator wrote, checked and complete: plain values, immutable once published (shared_ptr<const Config>).
-// The keys, with their defaults, ranges and descriptions, are in table.cpp; this file is the shape that the rest reads.
+// The keys, with their defaults, ranges and descriptions, are in settings.cpp; this file is the shape that the rest
+// reads.
 #pragma once
 
 #include <chrono>

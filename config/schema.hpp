@@ -1,5 +1,5 @@
 // The one table of settings. Loading, validation, suggestions, the reference, the JSON schema and the reload's diff all
-// derive from it; to add a setting, add its field to model.hpp and its line to table.cpp.
+// derive from it; to add a setting, add its field to model.hpp and its line to settings.cpp.
 #pragma once
 
 #include <cstdint>

@@ -5,7 +5,7 @@
 //                 ▲  ok  │   │    refused: at once  ▲
 //                 └──────┘   └──57P03──▶ starting ──┘
 //
-// It judges reachability only. What the member is (primary, replica, fenced…) is Cluster's to say; load never counts:
+// It judges reachability only. What the member is (primary, replica, fenced…) is RoleJudge's to say; load never counts:
 // 53300, slow or failing queries and a monitor whose login is refused leave the state as it is.
 // Thread: control. Call order: any.
 #pragma once

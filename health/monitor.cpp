@@ -10,11 +10,11 @@
 #include <optional>
 #include <utility>
 
-#include "health/cluster.hpp"
 #include "health/member.hpp"
 #include "health/probe.hpp"
+#include "health/role_judge.hpp"
 #include "health/sampler.hpp"
-#include "health/snapshot.hpp"
+#include "health/topology_build.hpp"
 
 namespace holdfast::health {
 
@@ -63,7 +63,7 @@ class Monitor::Impl {
         settings_(cluster),
         publish_(std::move(publish)),
         report_(std::move(report)),
-        cluster_(names_of(cluster), cluster.system_identifier),
+        roles_(names_of(cluster), cluster.system_identifier),
         sampler_(std::make_shared<FreshnessMarks>(cluster.members.size())),
         ended_(context),
         freshness_timer_(context) {
@@ -221,10 +221,10 @@ class Monitor::Impl {
     const MemberStatus& shown = published_->members[slot.index];
     return pace({.state = slot.member.state(),
                  .in_state = std::chrono::duration_cast<milliseconds>(now - slot.member.since()),
-                 .cluster_has_primary = cluster_.primary().has_value(),
+                 .cluster_has_primary = roles_.primary().has_value(),
                  .questioned = slot.member.questioned(now),
                  .freshness_wanted = now < wanted_until_,
-                 .takes_part = shown.accepts_reads || cluster_.primary() == slot.index},
+                 .takes_part = shown.accepts_reads || roles_.primary() == slot.index},
                 settings_.monitor);
   }
 
@@ -264,7 +264,7 @@ class Monitor::Impl {
   Publish publish_;
   Report report_;
   std::deque<Slot> slots_;  // a deque: coroutines keep references
-  Cluster cluster_;
+  RoleJudge roles_;
   Sampler sampler_;
   TopologyPtr published_;
   TimePoint published_at_{};
@@ -291,16 +291,16 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   slot.urgent = slot.urgent || action.probe_now;
   if (result.observation) {
     slot.constants = result.observation;
-    cluster_.observed(index, *result.observation, slot.member.usable(), now);
+    roles_.observed(index, *result.observation, slot.member.usable(), now);
   } else if (result.position) {
     if (slot.constants && slot.constants->in_recovery != result.position->in_recovery) slot.urgent = true;
   } else if (!slot.member.usable()) {
-    cluster_.lost(index, slot.member.reason(), now);
+    roles_.lost(index, slot.member.reason(), now);
   }
-  for (const MemberIndex candidate : cluster_.take_confirmations()) probe_now(slots_[candidate]);
-  if (cluster_.epoch() != marks_epoch_) {
+  for (const MemberIndex candidate : roles_.take_confirmations()) probe_now(slots_[candidate]);
+  if (roles_.epoch() != marks_epoch_) {
     sampler_.reset();
-    marks_epoch_ = cluster_.epoch();
+    marks_epoch_ = roles_.epoch();
   }
   if (result.position) sample(index, result);
   refresh();
@@ -344,10 +344,10 @@ void Monitor::Impl::sample(MemberIndex index, const ProbeResult& result) {
   if (!result.position->in_recovery) {
     lsn = normalise_insert_position(lsn, slot.constants->block_size, slot.constants->segment_size);
   }
-  cluster_.positioned(index, lsn);
-  const Cluster::View& view = cluster_.view(index);
-  if (view.role == Role::replica && view.timeline == cluster_.timeline()) sampler_.replica_at(index, lsn);
-  if (cluster_.primary() != index) return;
+  roles_.positioned(index, lsn);
+  const RoleJudge::View& view = roles_.view(index);
+  if (view.role == Role::replica && view.timeline == roles_.timeline()) sampler_.replica_at(index, lsn);
+  if (roles_.primary() != index) return;
   sampler_.primary_at(lsn, result.sent);
   if (Clock::now() >= wanted_until_) return;
   for (MemberIndex other = 0; other < slots_.size(); ++other) {
@@ -364,7 +364,7 @@ MemberStatus Monitor::Impl::status(MemberIndex index, TimePoint now) {
     slot.address = slot.probe.address();
   }
   const Presence presence = slot.present ? Presence::configured : Presence::removed;
-  MemberStatus status = status_of(slot.settings, presence, slot.member, cluster_.view(index), now);
+  MemberStatus status = status_of(slot.settings, presence, slot.member, roles_.view(index), now);
   status.address = slot.address;
   status.generation += slot.generation;
   return status;
@@ -374,12 +374,12 @@ void Monitor::Impl::refresh() {
   const TimePoint now = Clock::now();
   auto topology = std::make_shared<Topology>();
   topology->cluster = settings_.name;
-  topology->epoch = cluster_.epoch();
-  topology->system_identifier = cluster_.system_identifier();
-  topology->timeline = cluster_.timeline();
-  topology->primary = cluster_.primary();
-  topology->why_no_primary = cluster_.why_no_primary();
-  topology->split_brain = cluster_.split_brain();
+  topology->epoch = roles_.epoch();
+  topology->system_identifier = roles_.system_identifier();
+  topology->timeline = roles_.timeline();
+  topology->primary = roles_.primary();
+  topology->why_no_primary = roles_.why_no_primary();
+  topology->split_brain = roles_.split_brain();
   topology->freshness = sampler_.marks();
   for (MemberIndex member = 0; member < slots_.size(); ++member) topology->members.push_back(status(member, now));
 
@@ -419,7 +419,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     if (kept == cluster.members.end()) {
       if (!std::exchange(slot.present, false)) continue;
       slot.member.forget();
-      cluster_.removed(member, now);
+      roles_.removed(member, now);
       sampler_.forget(member);
       slot.probe.interrupt();
       continue;
@@ -428,13 +428,13 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     const bool moved = kept->host != slot.settings.host || kept->port != slot.settings.port;
     slot.settings = *kept;
     slot.member.configure(cluster.monitor);
-    if (back) cluster_.restored(member);
+    if (back) roles_.restored(member);
     if (back || moved) {
       slot.member.forget();
       slot.address.clear();
       slot.constants.reset();
       slot.void_answer = slot.watched;
-      cluster_.forget(member, now);
+      roles_.forget(member, now);
       sampler_.forget(member);
     }
     slot.probe.configure(*kept, cluster);
@@ -445,7 +445,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
         std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return slot.settings.name == wanted.name; });
     if (known) continue;
     add_slot(wanted);
-    cluster_.added(wanted.name);
+    roles_.added(wanted.name);
     sampler_.resize(slots_.size());
   }
   refresh();

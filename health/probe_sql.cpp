@@ -12,7 +12,7 @@ namespace holdfast::health {
 // the old one until the checkpoint after a promotion ends, seconds later. A standby has no function for it:
 // pg_walfile_name() fails in recovery. Its receiver's received_tli is right at once, but hidden without pg_monitor and
 // gone with the receiver; the control file's min_recovery_end_timeline and checkpoint timeline come later, never too
-// high. The highest of the three is therefore a lower bound, and Cluster remembers the highest it has seen.
+// high. The highest of the three is therefore a lower bound, and RoleJudge remembers the highest it has seen.
 #define HOLDFAST_STATE_COLUMNS                                                         \
   "SELECT s.r,"                                                                        \
   " CASE WHEN s.r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END," \

@@ -1,8 +1,9 @@
 // Puts a client's start-up settings on a server that has others, before anything of the client's runs there.
 //
-// Task: one statement (parameters.hpp), sent alone; its answers are the proxy's. In a round trip of its own: sent along
-// with the query, a failure would come when the query had run under the wrong settings already. Nothing is sent to a
-// server that has them. Thread: any one; no locks. Lifetime: from the moment the server is taken until done().
+// Task: sends one statement (parameters.hpp), alone; its answers are the proxy's. It takes a round trip of its own: if
+// it went along with the query, its failure would come when the query had already run under the wrong settings. A
+// server that has the settings is sent nothing. Thread: any one; no locks. Lifetime: from the moment the server is
+// taken until state() is `aligned` or `refused`.
 //
 //   begin() ──nothing to do──> aligned
 //      └──sent──> asking ──ReadyForQuery──> aligned | refused (nothing has changed on the server)
@@ -24,14 +25,16 @@ class Alignment {
 
   Alignment(ServerSession& server, SettingsRef wanted) : server_(server), wanted_(std::move(wanted)) {}
 
-  // Appends what is to be sent. The server is idle.
+  // Appends what must be sent. The server must be idle.
   State begin(std::vector<std::byte>& out);
-  // An ErrorResponse came in answer.
+  // The server answered with an ErrorResponse.
   void failed(Error error) { error_ = std::move(error); }
+  // The client is gone while its settings are on their way: nobody knows which of them the server has.
+  void give_up() { server_.soil(sql::Effect::discard); }
   // After a pass over the server's answers.
   State answered();
   [[nodiscard]] State state() const { return state_; }
-  // Of `refused`: the server's own, for the client.
+  // Only when `refused`: the server's own error, for the client.
   [[nodiscard]] const Error& error() const { return *error_; }
 
  private:

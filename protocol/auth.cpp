@@ -25,7 +25,7 @@ AuthStep Auth::step(Bytes received, std::vector<std::byte>& out) {
   while (state_ != State::ok && state_ != State::failed) {
     const Bytes rest = received.subspan(consumed);
     if (rest.empty()) break;
-    // Refused from what is known of it: nobody waits for a body of 2 GiB, or for the rest of an HTTP request.
+    // Refused by its tag or length alone, without waiting for a body of 2 GiB or the rest of an HTTP request.
     if (static_cast<char>(rest[0]) != client::password) {
       refuse(
           {.state = sqlstate::protocol_violation,
@@ -86,7 +86,7 @@ void Auth::select_mechanism(Bytes body, std::vector<std::byte>& out) {
     return refuse(
         {.state = sqlstate::protocol_violation, .message = "client selected an invalid SASL authentication mechanism"});
   }
-  // An unknown user goes the same way, against a verifier that nothing satisfies.
+  // An unknown user takes the same path, against a verifier that nothing satisfies.
   if (!request_.verifier) {
     auto mock = scram::mock_verifier(request_.user, request_.mock_secret, request_.mock_iterations);
     if (!mock) return refuse(std::move(mock.error()));
@@ -97,7 +97,7 @@ void Auth::select_mechanism(Bytes body, std::vector<std::byte>& out) {
                                                    .channel_binding = std::move(request_.channel_binding),
                                                    .plus_selected = plus});
   if (initial->data) return client_first(as_text(*initial->data), out);
-  // Allowed by SASL: an empty challenge asks for the first message.
+  // SASL allows the client to send no data yet: an empty challenge asks for the first message.
   write_authentication_sasl_continue(out, {});
   state_ = State::challenged;
 }

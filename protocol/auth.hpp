@@ -1,6 +1,6 @@
-// Verifying a client: from its StartupMessage to AuthenticationOk.
+// Verifies a client: from its StartupMessage to AuthenticationOk.
 //
-// Task: asks for what the method needs, judges the answers, and leaves nothing to tell an unknown user from a wrong
+// Task: asks for what the method needs, judges the answers, and makes an unknown user indistinguishable from a wrong
 // password (same messages, same steps, same arithmetic). Thread: the client's worker. Lifetime: one per login.
 //
 //          trust
@@ -42,11 +42,11 @@ struct AuthRequest {
   Method method = Method::scram;
   std::string user;
   // The user's verifier. None for an unknown user or one without a secret that SCRAM can use: the client goes through
-  // the same exchange and fails at its end. A password from a file is made a verifier when the file is loaded.
+  // the same exchange and fails at its end. A password from a file is turned into a verifier when the file is loaded.
   std::optional<scram::Verifier> verifier;
   MockSecret mock_secret{};
   std::uint32_t mock_iterations = scram::default_iterations;
-  // tls-server-end-point of our own certificate (TlsEngine::end_point) over TLS; offers SCRAM-SHA-256-PLUS.
+  // Over TLS: tls-server-end-point of our own certificate (TlsEngine::end_point); makes us offer SCRAM-SHA-256-PLUS.
   std::optional<std::vector<std::byte>> channel_binding;
   std::string nonce;  // tests only; empty: a fresh random one
 };
@@ -65,14 +65,14 @@ class Auth {
  public:
   explicit Auth(AuthRequest request);
 
-  // `received`: the stream from the first byte that no step consumed; the first call may be with none. Goes as far as
+  // `received`: the stream from the first byte that no step has consumed; the first call may pass none. Goes as far as
   // the bytes allow; bytes behind the client's last authentication message are left alone. Appends to `out`.
-  // The only message taken is 'p', of at most max_auth_message bytes; anything else is a protocol violation (08P01),
-  // known from its tag or length alone. Once ok or failed, it stays so.
+  // The only message accepted is 'p', of at most max_auth_message bytes; anything else is a protocol violation (08P01),
+  // known from its tag or length alone. `ok` and `failed` are final.
   [[nodiscard]] AuthStep step(Bytes received, std::vector<std::byte>& out);
 
-  // What to tell the client. For whatever is wrong with the credentials: 28P01, 'password authentication failed for
-  // user "x"', as PostgreSQL says it.
+  // What to tell the client. Anything wrong with the credentials is 28P01, 'password authentication failed for
+  // user "x"', as in PostgreSQL.
   [[nodiscard]] const Error& error() const { return error_; }
   // After ok with SCRAM: enough to log in to servers that have the same verifier.
   [[nodiscard]] const std::optional<scram::Keys>& scram_keys() const { return keys_; }

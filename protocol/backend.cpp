@@ -59,7 +59,7 @@ Result<ErrorFields> parse_error(Bytes body) {
   ErrorFields fields;
   while (true) {
     const char code = reader.letter();
-    // Also what a failed read answers: complete() tells the two apart.
+    // A failed read returns this as well: complete() tells the two apart.
     if (code == '\0') break;
     const std::string_view text = reader.text();
     switch (code) {

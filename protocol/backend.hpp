@@ -1,7 +1,7 @@
 // What servers say (manual, 55.7 and 55.8): views of their messages, and writers for the proxy as a server.
 //
-// Parsers take a complete body, answer views into it, and refuse a body that is cut or has bytes left over (08P01): a
-// server that sends such a thing is out of step and its connection must be closed. Writers append one message to `out`.
+// Parsers take a complete body, return views into it, and refuse a body that is cut or has bytes left over (08P01): a
+// server that sends one is out of sync and its connection must be closed. Writers append one message to `out`.
 // Thread: any; no state. Lifetime: views live as long as the bytes they were parsed from.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace holdfast::protocol {
 
-// ErrorResponse and NoticeResponse. A field that was not sent is empty; fields we don't know are passed over.
+// ErrorResponse and NoticeResponse. A field that was not sent is empty; unknown fields are skipped.
 struct ErrorFields {
   std::string_view severity;           // S: may be translated
   std::string_view severity_nonlocal;  // V: ERROR, FATAL, PANIC, WARNING, …; falls back to S (servers before 9.6)
@@ -35,7 +35,7 @@ struct ErrorFields {
   std::string_view line;               // L
   std::string_view routine;            // R: the C function that raised it, e.g. RevalidateCachedQuery
 
-  // FATAL and PANIC: the server closes the connection behind it.
+  // FATAL or PANIC: the server closes the connection after it.
   [[nodiscard]] bool ends_session() const { return severity_nonlocal == "FATAL" || severity_nonlocal == "PANIC"; }
 };
 
@@ -73,7 +73,7 @@ struct Authentication {
   Bytes data;  // md5: the 4 bytes of salt; sasl: the list for parse_sasl_mechanisms; sasl_*: the SCRAM message
 };
 
-// Tolerant of a missing SQLSTATE, of fields in any order, repeated (the last counts) and unknown.
+// Tolerates a missing SQLSTATE, and fields in any order, repeated (the last one counts) or unknown.
 [[nodiscard]] Result<ErrorFields> parse_error(Bytes body);
 [[nodiscard]] Result<ParameterStatus> parse_parameter_status(Bytes body);
 // 'I' idle, 'T' in a transaction, 'E' in a failed one; anything else is refused.
@@ -91,7 +91,7 @@ using Out = std::vector<std::byte>;
 
 // An error or a notice of the proxy's own. Always sent with S, V, C and M, as PostgreSQL does; drivers rely on V.
 struct Report {
-  std::string_view severity = "ERROR";  // FATAL if the connection is closed behind it; notices: WARNING, NOTICE, …
+  std::string_view severity = "ERROR";  // FATAL if the connection is closed after it; notices: WARNING, NOTICE, …
   SqlState state;
   std::string_view message;  // texts are cut at a NUL: they may quote what a client sent
   std::string_view detail;   // "" is left out
@@ -113,8 +113,8 @@ void write_authentication_md5(Out& out, std::span<const std::byte, 4> salt);
 void write_authentication_sasl(Out& out, std::span<const std::string_view> mechanisms);
 void write_authentication_sasl_continue(Out& out, Bytes data);
 void write_authentication_sasl_final(Out& out, Bytes data);
-// Says that we speak 3.0 and which _pq_. options we passed over. The version goes out whole (0x00030000), as
-// PostgreSQL's SendNegotiateProtocolVersion does and libpq 18 expects, although the manual speaks of the minor version.
+// Says that we speak 3.0 and which _pq_. options we ignored. The full version is sent (0x00030000), as PostgreSQL's
+// SendNegotiateProtocolVersion does and libpq 18 expects, although the manual speaks of the minor version.
 void write_negotiate_protocol_version(Out& out, std::span<const std::string_view> unknown_options);
 
 void write_parse_complete(Out& out);

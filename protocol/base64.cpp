@@ -55,7 +55,7 @@ std::optional<std::vector<std::byte>> base64_decode(std::string_view text) {
     bits -= 8;
     bytes.push_back(static_cast<std::byte>(group >> bits & 0xffU));
   }
-  // What is left over fills up the last character; a second text for the same value has ones in it.
+  // The bits left over pad the last character. They must be zero: otherwise a value would have several texts.
   if ((group & ((1U << bits) - 1)) != 0) return std::nullopt;
   return bytes;
 }

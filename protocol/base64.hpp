@@ -13,8 +13,8 @@ namespace holdfast::protocol {
 
 [[nodiscard]] std::string base64_encode(Bytes bytes);
 
-// Nothing for whitespace, missing or misplaced padding, foreign characters, or a last character whose unused bits are
-// not zero: one text per value, so a message can be compared with what it stands for.
+// nullopt for whitespace, missing or misplaced padding, foreign characters, or a last character whose unused bits are
+// not zero. Each value has exactly one text, so texts can be compared instead of values.
 [[nodiscard]] std::optional<std::vector<std::byte>> base64_decode(std::string_view text);
 
 }  // namespace holdfast::protocol

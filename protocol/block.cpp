@@ -50,6 +50,7 @@ void Block::abandon() {
 }
 
 void Block::ready(char status, bool idle) {
+  if (!holds(state_ != State::deferred && state_ != State::lost, "a server speaks for a block that it has not")) return;
   begin_.answered();
   state_ = status == 'I' ? State::idle : status == 'T' ? State::open : State::failed;
   if (status == 'I' && idle) portals_.ended();
@@ -67,6 +68,9 @@ void Block::lose(const Loss& loss, const Error& error, std::vector<std::byte>& o
 
 LostTransaction::Step Block::answer(char tag, Bytes body, sql::TransactionControl control,
                                     std::vector<std::byte>& out) {
+  if (!holds(lost_.has_value(), "a block that is not lost answers in a server's place")) {
+    return LostTransaction::Step::hand_over;
+  }
   if (tag == client::bind) bound_ = control;
   if (tag == client::execute || tag == client::describe) control = bound_;
   const auto step = lost_->client(tag, body, control, out);

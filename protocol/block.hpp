@@ -1,8 +1,8 @@
 // A client's transaction block as the client sees it, with a server or without one.
 //
-// Task: a BEGIN that is deferred (deferred_begin), the block on a server, its portals, and the rest of a block whose
-// server is lost (lost_transaction). status() is the one truth for every ReadyForQuery of our own and for the idle
-// deadlines. Owner: the client's session. Thread: any one; no locks. Lifetime: the session's.
+// Task: tracks a deferred BEGIN (deferred_begin), the block on a server, its portals, and the rest of a block whose
+// server is lost (lost_transaction). status() is what every ReadyForQuery of our own reports and what the idle
+// deadlines depend on. Owner: the client's session. Thread: any one; no locks. Lifetime: the session's.
 //
 //            defer()               open()             ready('T'), ready('E')
 //     idle ───────────> deferred ──────────> opening ────────────────────────> open ⇄ failed
@@ -33,39 +33,39 @@ class Block {
   [[nodiscard]] char status() const;
 
   // ---- a BEGIN that no server has seen
-  // False: this BEGIN needs a server. Else it is answered (appended to `out`).
+  // True: the BEGIN is answered (appended to `out`). False: it needs a server.
   [[nodiscard]] bool defer(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out);
-  // COMMIT or ROLLBACK of a block that is still empty; false: not that.
+  // True: this was COMMIT or ROLLBACK of a block that is still empty, and it is answered. False: it was something else.
   [[nodiscard]] bool end(const sql::Verdict& verdict, std::vector<std::byte>& out);
-  // What the router judges: the first statement's own verdict, or that of the block that it begins.
+  // The verdict for the router: the first statement's own or, if a BEGIN is deferred, that of the whole block.
   [[nodiscard]] sql::Verdict judged(const sql::Verdict& first, bool read_only_by_default) const {
     return state_ == State::deferred ? begin_.of_block(first, read_only_by_default) : first;
   }
-  // The block's first statement goes to a server: the BEGIN in front of it.
+  // The block's first statement goes to a server: appends the BEGIN that precedes it.
   void open(std::uint32_t cookie, std::vector<std::byte>& out);
-  // Does the answer under this cookie belong to the BEGIN that was sent?
+  // Whether the answer with this cookie belongs to the BEGIN that was sent.
   [[nodiscard]] bool owns(std::uint32_t cookie) const { return state_ == State::opening && begin_.owns(cookie); }
-  // The server refused that BEGIN: its connection is given up, and this is what the client is told.
+  // The server refused that BEGIN: the server is given up, and the client is told this error.
   void begin_refused(Error error) { begin_error_ = std::move(error); }
-  // The server is lost and the first statement goes to another one, with the BEGIN.
+  // The server is lost, and the BEGIN goes to another one with the first statement.
   void take_back();
-  // The first statement was refused before any server had it: the block has failed or never was.
+  // The first statement was refused before any server had it: the deferred BEGIN is dropped.
   void abandon();
 
   // ---- on a server
-  // It is another one than before, or the first.
+  // The client was linked to a server, the first or another one.
   void linked() { portals_ = {}; }
-  // A ReadyForQuery of the client's. `idle`: nothing is in flight behind it.
+  // A ReadyForQuery for the client came. `idle`: nothing is in flight behind it.
   void ready(char status, bool idle);
   [[nodiscard]] Portals& portals() { return portals_; }
 
   // ---- without its server
-  // The server is lost with something to tell: appends what is owed at once. `error`: the loss's own.
+  // The server is lost and the client must be told: appends what it is owed at once. `error`: tells of the loss.
   void lose(const Loss& loss, const Error& error, std::vector<std::byte>& out);
-  // As LostTransaction::client(); `control` of Execute and Describe is that of the last Bind. Only while lost.
+  // As LostTransaction::client(); Execute and Describe take the `control` of the last Bind. Only while lost.
   LostTransaction::Step answer(char tag, Bytes body, sql::TransactionControl control, std::vector<std::byte>& out);
   [[nodiscard]] bool lost() const { return state_ == State::lost; }
-  // What the client is told of its loss instead, if its BEGIN was refused.
+  // If the BEGIN was refused: the error that the client is told instead of the loss.
   [[nodiscard]] std::optional<Error> take_begin_error() { return std::exchange(begin_error_, std::nullopt); }
 
  private:

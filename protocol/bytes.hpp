@@ -1,4 +1,4 @@
-// Bytes of the wire: views, a bounded reader and a writer. Network byte order throughout (manual, 55.1).
+// Bytes on the wire: views, a bounded reader and a writer. Network byte order throughout (manual, 55.1).
 #pragma once
 
 #include <bit>
@@ -45,8 +45,8 @@ inline void store_be(std::byte* to, T value) {
   std::memcpy(to, &value, sizeof value);
 }
 
-// Reads a message body from the front. A read beyond the end fails the cursor for good and answers zero or empty,
-// so a caller checks ok() once, at the end. Views point into the bytes it was made from.
+// Reads a message body from the front. A read beyond the end fails the reader for good and returns zero or empty,
+// so a caller checks ok() once, at the end. Views point into the bytes that the reader was made from.
 class Reader {
  public:
   explicit Reader(Bytes bytes) : rest_(bytes) {}
@@ -54,7 +54,7 @@ class Reader {
   [[nodiscard]] bool ok() const { return ok_; }
   [[nodiscard]] bool at_end() const { return rest_.empty(); }
   [[nodiscard]] std::size_t remaining() const { return rest_.size(); }
-  // ok() and nothing left over: what most messages must be after the last field.
+  // ok() and nothing left over: must hold after the last field of most messages.
   [[nodiscard]] bool complete() const { return ok_ && rest_.empty(); }
 
   std::uint8_t u8() { return integer<std::uint8_t>(); }
@@ -73,7 +73,7 @@ class Reader {
   }
   Bytes rest() { return bytes(rest_.size()); }
 
-  // Up to the next NUL, which is taken and not returned.
+  // Up to the next NUL, which is consumed but not returned.
   std::string_view text() {
     const void* nul = rest_.empty() ? nullptr : std::memchr(rest_.data(), 0, rest_.size());
     if (nul == nullptr) return as_text(failed());
@@ -99,19 +99,19 @@ class Reader {
   bool ok_ = true;
 };
 
-// Appends messages to a byte string that the caller owns; begin/end fill in the length.
+// Appends messages to a buffer that the caller owns; begin() and end() fill in the length.
 //   Writer w(out); w.begin('Z'); w.letter('I'); w.end();
 class Writer {
  public:
   explicit Writer(std::vector<std::byte>& out) : out_(out) {}
 
-  // Starts a message with a tag byte, or without one (start-up packets) for tag 0.
+  // Starts a message with a tag byte, or without one if `tag` is 0 (start-up packets).
   Writer& begin(char tag) {
     if (tag != 0) letter(tag);
     start_ = out_.size();
     return u32(0);
   }
-  // Ends it: the length counts itself and the body, not the tag.
+  // Ends the message: the length counts itself and the body, not the tag.
   void end() { store_be(out_.data() + start_, static_cast<std::uint32_t>(out_.size() - start_)); }
 
   Writer& u8(std::uint8_t value) { return integer(value); }
@@ -123,7 +123,7 @@ class Writer {
     out_.insert(out_.end(), value.begin(), value.end());
     return *this;
   }
-  // The text and a NUL. A NUL inside would end it early: the caller has made sure there is none.
+  // The text and a NUL. A NUL inside would end it early: the caller makes sure that there is none.
   Writer& text(std::string_view value) { return bytes(as_bytes(value)).u8(0); }
 
  private:

@@ -6,13 +6,23 @@ namespace holdfast::protocol {
 
 using sql::Effect;
 
+namespace {
+
+void write_failing_bind(std::vector<std::byte>& out) {
+  Writer writer(out);
+  writer.begin(client::bind).text("").text("").u16(2).u16(0).u16(0).u16(0).u16(0);
+  writer.end();
+}
+
+}  // namespace
+
 void Cleaning::run(ServerSession& server, std::string_view sql, std::vector<std::byte>& out) {
   server.statements.drop_unnamed();  // as any simple Query does
   server.exchange.sent({.tag = client::query, .origin = Origin::proxy});
   write_query(out, sql);
 }
 
-// COPY FROM and an open batch wait for the client; it is gone.
+// COPY FROM and an open batch would wait for a client that is gone: ends them.
 void Cleaning::end_what_runs(ServerSession& server, std::vector<std::byte>& out) {
   auto& exchange = server.exchange;
   if (!copy_ended_ && (exchange.copy() == Copy::in || exchange.copy() == Copy::both)) {
@@ -21,11 +31,11 @@ void Cleaning::end_what_runs(ServerSession& server, std::vector<std::byte>& out)
     write_copy_fail(out, "the client is gone");
   }
   if (exchange.open_batch()) {
-    // A Sync alone would commit what the client never asked to commit: the batch has to fail first. No portal of a
-    // client's statement has this name: "hf_gone" is no number.
-    constexpr std::string_view nothing = "hf_gone";
+    // A Sync alone would commit what the client never asked to commit: the batch has to fail first. This Bind fails
+    // whatever statement the client has left under whatever name: two formats for no parameter (exec_bind_message,
+    // src/backend/tcop/postgres.c).
     exchange.sent({.tag = client::bind, .origin = Origin::failing});
-    write_bind(out, "", nothing);
+    write_failing_bind(out);
     exchange.sent({.tag = client::sync, .origin = Origin::proxy});
     write_sync(out);
   }
@@ -34,14 +44,16 @@ void Cleaning::end_what_runs(ServerSession& server, std::vector<std::byte>& out)
 Cleaning::Step Cleaning::next(ServerSession& server, Cancels cancels, std::vector<std::byte>& out) {
   auto& exchange = server.exchange;
   if (failed_ || exchange.broken() || server.owed() > 0 || has(server.dirt(), Effect::load)) return Step::close;
-  const auto before = out.size();
-  end_what_runs(server, out);
-  if (out.size() > before) return Step::send;
-  if (!exchange.idle()) {
-    if (state_ != State::draining || cancels.under_way || (canceled_ && !cancels.possible)) return Step::wait;
+  // A statement of the client's runs. A COPY FROM is none: it ends by itself, as soon as it is told to.
+  if (state_ == State::draining && exchange.runs_for_client() && !exchange.copy_waits_for_client() && !cancels.under_way &&
+      (!canceled_ || cancels.possible)) {
     canceled_ = true;
     return Step::cancel;
   }
+  const auto before = out.size();
+  end_what_runs(server, out);
+  if (out.size() > before) return Step::send;
+  if (!exchange.idle()) return Step::wait;
   if (cancels.under_way) return Step::wait;  // it would hit what we send next
   if (exchange.transaction_status() != 'I') {
     if (state_ != State::draining) return Step::close;  // a ROLLBACK ends every block
@@ -51,8 +63,8 @@ Cleaning::Step Cleaning::next(ServerSession& server, Cancels cancels, std::vecto
   }
   if (exchange.doubtful()) {
     if (state_ != State::draining) return Step::close;
-    // CloseComplete comes behind every ReadyForQuery that still may: once it is here, none does. An unknown name is no
-    // error (manual, 55.2.3).
+    // CloseComplete comes behind every ReadyForQuery that may still be on its way: once it is here, no more can come.
+    // An unknown name is no error (manual, 55.2.3).
     state_ = State::proving;
     exchange.sent({.tag = client::close, .origin = Origin::proxy});
     write_close(out, {.kind = 'S', .name = "hf_gone"});

@@ -1,10 +1,10 @@
-// Brings a server that lost its client, or carries what one left behind, back to where a stranger may have it; or says
+// Makes a server fit for other clients after it lost its client, or after a client left session state behind; or says
 // that it must be closed.
 //
-// Task: ends what is in flight (a cancel request, CopyFail, a Sync that can't commit), rolls back, discards the session's
-// state, and checks each by its answer. Driven by whoever reads the server: next() after every pass over its answers,
-// and when a cancel request has ended. Thread: any one; no locks. Lifetime: from the moment that the client let go until
-// `release` or `close`.
+// Task: ends what is in flight (a cancel request, CopyFail, a Sync that can't commit), rolls back, discards the
+// session's state, and checks each step by its answer. Driven by the server's reader: next() after every pass over its
+// answers, and when a cancel request has ended. Thread: any one; no locks. Lifetime: from the moment the client gave up
+// the server until `release` or `close`.
 //
 //   draining ──────idle, block open──────> rolling_back ──idle, 'I'──┐
 //     │ in flight: cancel once, then wait                            │
@@ -29,21 +29,21 @@ class Cleaning {
     send,     // what was appended to `out`
     cancel,   // what the server runs; then ask again
     release,  // it may serve others
-    close,    // nobody can say what it would do
+    close,    // its state is unknown or can't be undone
   };
   enum class State : std::uint8_t { draining, rolling_back, proving, discarding, clean };
 
-  // Requests to cancel what this server runs.
+  // State of the cancel requests to this server.
   struct Cancels {
     bool under_way = false;  // one could still hit whatever comes next
-    bool possible = true;    // none was sent since the last unit ended: another would be no repetition
+    bool possible = true;    // none was sent since the last unit ended, so that one would not be a repetition
   };
 
   [[nodiscard]] Step next(ServerSession& server, Cancels cancels, std::vector<std::byte>& out);
-  // An ErrorResponse to a message of our own.
+  // An ErrorResponse came to a message of our own.
   void failed() { failed_ = true; }
   [[nodiscard]] State state() const { return state_; }
-  // DISCARD ALL ran: for a counter.
+  // Whether DISCARD ALL ran; for a counter.
   [[nodiscard]] bool discarded() const { return discarded_; }
 
  private:

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "protocol/invariant.hpp"
+
 namespace holdfast::protocol {
 
 namespace {
@@ -10,7 +12,7 @@ constexpr std::size_t buckets_kept = 64;
 
 const ClientStatements::Binding* ClientStatements::binding(std::string_view name) const {
   if (name.empty()) return &unnamed_;
-  // The router has asked for the same name a moment ago.
+  // The router has just looked up the same name.
   if (last_found_ != nullptr && last_found_->first == name) return &last_found_->second;
   if (!names_) return nullptr;
   const auto at = names_->find(name);
@@ -31,12 +33,12 @@ std::uint32_t ClientStatements::change(std::string_view name, Binding& binding, 
 }
 
 ClientStatements::Change ClientStatements::parse(std::string_view name, StatementRef statement) {
-  // Whatever became of an earlier one, this replaces the unnamed statement: no need to wait.
+  // This replaces the unnamed statement whatever the outcome of an earlier operation: no need to wait.
   if (name.empty()) return {.cookie = change(name, unnamed_, std::move(statement))};
   if (const Binding* known = binding(name); known != nullptr) {
     if (in_doubt(*known)) return {.answer = Answer::wait};
     if (known->statement) return {.answer = Answer::duplicate};
-  } else if (size() >= limit_) {
+  } else if (full()) {
     return {.answer = Answer::too_many};
   }
   if (!names_) names_ = std::make_unique<Names>();
@@ -54,8 +56,8 @@ ClientStatements::Lookup ClientStatements::find(std::string_view name) const {
 }
 
 ClientStatements::Change ClientStatements::close(std::string_view name) {
-  // Afterwards the name is free whatever became of earlier ones: no need to wait, but a binding that is in doubt must
-  // be noted even if it looks free now.
+  // Afterwards the name is free whatever the outcome of earlier operations: no need to wait, but a binding that is in
+  // doubt must be recorded even if it looks free now.
   if (name.empty()) {
     if (!unnamed_.statement && unnamed_.cookie == 0) return {};
     return {.cookie = change(name, unnamed_, {})};
@@ -75,7 +77,7 @@ void ClientStatements::deallocate_all() {
   if (!names_) return;
   last_found_ = nullptr;
   for (auto at = names_->begin(); at != names_->end();) {
-    // An operation behind it in the pipeline stands; if that doesn't happen there is nothing to go back to.
+    // An operation behind it in the pipeline stands; if that one is undone there is nothing to go back to.
     at = at->second.cookie == 0 ? names_->erase(at) : std::next(at);
   }
   for (Pending* node = pending_.front(); node != nullptr; node = node->next) {
@@ -86,7 +88,14 @@ void ClientStatements::deallocate_all() {
 
 void ClientStatements::settle(std::uint32_t cookie, Outcome outcome) {
   const Pending* front = pending_.front();
-  if (cookie == 0 || front == nullptr || front->cookie != cookie) return;
+  if (cookie == 0 || front == nullptr) return;
+  if (front->cookie != cookie) {
+    // Nothing of this message waits here; but not behind another one.
+    if constexpr (checks_everything) {
+      static_cast<void>(holds(!pending_.contains(cookie), "a statement's operation is settled out of order"));
+    }
+    return;
+  }
   if (front->kind == Pending::Kind::unnamed) {
     settle_unnamed(outcome);
   } else {
@@ -95,7 +104,7 @@ void ClientStatements::settle(std::uint32_t cookie, Outcome outcome) {
   pending_.pop();
 }
 
-// The next operation in flight on the same name. Only asked when there is one.
+// The next operation in flight on the same name. Only called when there is one.
 Pending* ClientStatements::next_on(const Pending& node) const {
   Pending* at = node.next;
   while (at != nullptr && (at->kind != node.kind || at->name != node.name)) at = at->next;

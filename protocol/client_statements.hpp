@@ -1,4 +1,4 @@
-// What a client calls its prepared statements.
+// The names that a client has given its prepared statements.
 //
 // Task: name → Statement, and the unnamed one, as that client would see them on a server of its own. Messages are
 // pipelined: an operation is applied when its message is read and *settled* when its outcome is known. Until then it is
@@ -10,8 +10,9 @@
 //     statement
 //                                └─────── skipped ────> undone
 //
-// Within a batch (up to Sync) later operations rely on earlier ones rightly: if those don't happen, these are skipped
-// too. Across batches they can't: `Lookup::wait` says that the answer depends on what is in flight, so read on later.
+// Within a batch (up to Sync) later operations may rely on earlier ones: if an earlier one fails, the later ones are
+// skipped too. Across batches they can't: `Answer::wait` says that the result depends on what is in flight, so the
+// client's next message must wait.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,7 @@
 
 namespace holdfast::protocol {
 
-// Lets a map of strings be asked with a view.
+// Lets a map of strings be searched with a view.
 struct NameHash {
   using is_transparent = void;
   std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>{}(name); }
@@ -34,7 +35,7 @@ struct NameHash {
 
 class ClientStatements {
  public:
-  // Names that one client may hold; PostgreSQL's limit is its memory.
+  // Names that one client may have; PostgreSQL's limit is its memory.
   static constexpr std::size_t default_limit = 50000;
 
   enum class Answer : std::uint8_t { ok, duplicate, unknown, too_many, wait };
@@ -55,21 +56,23 @@ class ClientStatements {
   [[nodiscard]] Lookup find(std::string_view name) const;
   // Close S: an unknown name is no error (manual, 55.2.3).
   [[nodiscard]] Change close(std::string_view name);
-  // A simple Query destroys the unnamed statement, whatever it says and becomes of it (exec_simple_query calls
+  // A simple Query destroys the unnamed statement, whatever its text and its outcome (exec_simple_query calls
   // drop_unnamed_stmt first, tcop/postgres.c).
   [[nodiscard]] Change query();
   // DEALLOCATE ALL or DISCARD ALL completed; the unnamed statement is spared (DropAllPreparedStatements,
-  // commands/prepare.c). Messages behind it must not have been understood yet: they would have met the old names.
+  // commands/prepare.c). No message behind it may have been processed yet: it would have found the old names.
   void deallocate_all();
   // A Sync was read. (A Query ends no batch: in a batch that failed it is skipped as well, tcop/postgres.c.)
   void end_batch() { ++batch_; }
 
-  // The outcome of the message with this cookie, in the order of the messages. One that has nothing pending here is
-  // ignored.
+  // The outcome of the message with this cookie; called in the order of the messages. A cookie with nothing pending
+  // here is ignored.
   void settle(std::uint32_t cookie, Outcome outcome);
-  // A cookie for a message without an operation of the client's: an injected one.
+  // A cookie for an injected message, which is no operation of the client's.
   [[nodiscard]] std::uint32_t issue() { return ++cookie_ == 0 ? ++cookie_ : cookie_; }
 
+  // No further name is taken.
+  [[nodiscard]] bool full() const { return size() >= limit_; }
   [[nodiscard]] std::size_t size() const { return names_ ? names_->size() : 0; }
   [[nodiscard]] bool settled() const { return pending_.empty(); }
 

@@ -2,6 +2,7 @@
 
 #include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
+#include "protocol/invariant.hpp"
 
 namespace holdfast::protocol {
 
@@ -12,6 +13,7 @@ bool DeferredBegin::may_defer(const sql::Verdict& verdict, std::string_view text
 }
 
 void DeferredBegin::defer(std::string_view text, const sql::Verdict& verdict, std::vector<std::byte>& out) {
+  if (!holds(state_ == State::none, "a BEGIN is deferred behind another one")) return;
   text_ = text;
   control_ = verdict.control;
   hint_ = verdict.hint;
@@ -36,8 +38,8 @@ sql::Verdict DeferredBegin::of_block(const sql::Verdict& first, bool read_only_b
   block.control = TransactionControl::begin;
   if (!read_only && !first.makes_read_only) return block;
   block.control = TransactionControl::begin_read_only;
-  // Nothing in it can write, whatever a function hides. But SET TRANSACTION READ WRITE and SERIALIZABLE are writes to
-  // the router and stay so, and what leaves something behind in the session is for the primary.
+  // Nothing in the block can write, whatever a function hides. But SET TRANSACTION READ WRITE and SERIALIZABLE are
+  // writes to the router and stay so, and a statement that leaves session state behind belongs on the primary.
   constexpr auto harmless = sql::Effect::unknown_function | sql::Effect::role_question;
   block.effects =
       static_cast<sql::Effect>(static_cast<std::uint32_t>(first.effects) & ~static_cast<std::uint32_t>(harmless));

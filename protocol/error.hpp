@@ -8,7 +8,7 @@
 
 namespace holdfast {
 
-// An SQLSTATE: five characters of PostgreSQL's errcodes (manual, appendix A). Literal, so it never allocates.
+// An SQLSTATE: five characters of PostgreSQL's errcodes (manual, appendix A), stored inside: never allocates.
 struct SqlState {
   char code[6] = "XX000";
 
@@ -48,8 +48,8 @@ inline constexpr SqlState idle_session_timeout{"57P05"};
 inline constexpr SqlState internal_error{"XX000"};
 }  // namespace sqlstate
 
-// An error as a value. `message` is for a person and never holds a secret. `hint`: what to do about it, a literal; empty:
-// none.
+// An error as a value. `message` is for a person and never contains a secret. `hint` says what to do about it: a string
+// literal, or empty.
 struct Error {
   SqlState state = sqlstate::internal_error;
   std::string message;

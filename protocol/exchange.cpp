@@ -11,7 +11,8 @@ bool ends_copy_in(char tag) {
   return tag == client::copy_done || tag == client::copy_fail;
 }
 
-// Messages that SocketBackend() marks doing_extended_query_message: an error in one starts the skipping until Sync.
+// The messages for which SocketBackend() sets doing_extended_query_message: after an error in one of them the server
+// skips until Sync.
 bool is_extended(char tag) {
   return tag != client::query && tag != client::function_call && tag != client::sync;
 }
@@ -20,7 +21,7 @@ Reply::Action action_for(Origin origin) {
   return origin == Origin::proxy ? Reply::Action::swallow : Reply::Action::forward;
 }
 
-// Keeps some memory for the next time, not that of a deep pipeline.
+// Keeps some memory for the next use, but not that of a deep pipeline.
 void forget(std::vector<Request>& requests) {
   if (requests.capacity() > 256)
     requests = {};
@@ -35,7 +36,7 @@ Exchange::Fate Exchange::sent(Request request) {
   const char tag = request.tag;
   Entry entry{request.cookie, tag, request.origin, request.traits, 0};
   switch (tag) {
-    case client::copy_data:  // has no answer, in copy mode or out of it
+    case client::copy_data:  // is never answered, in copy mode or out of it
       return skipping_ ? Fate::skipped : Fate::in_flight;
     case client::flush:
       flushed_ = true;
@@ -45,18 +46,18 @@ Exchange::Fate Exchange::sent(Request request) {
     case client::copy_done:
     case client::copy_fail:
       if (skipping_) return Fate::skipped;
-      // Remembered only where a copy may take it: otherwise the server ignores it. Never right behind a local answer,
-      // so that those at the queue's front are always followed by a request.
+      // Recorded only where a copy may consume it: elsewhere the server ignores it. Never right behind a local answer,
+      // so that local answers at the queue's front are always followed by a request.
       if (!queue_.empty() && !queue_.back().is(Mark::local)) queue_.push(entry);
       return Fate::in_flight;
     case client::sync:
-      // The batch that failed ends here, its error is told already.
+      // The failed batch ends here; its error has been reported already.
       if (skipping_) entry.mark(Mark::failed);
       skipping_ = open_batch_ = false;
       break;
     default:
       if (skipping_) {
-        // Whether it is skipped hangs on a Sync that a failed copy-in may have swallowed: nobody can say.
+        // Undecidable: a failed COPY may or may not have consumed the Sync that would have ended the skipping.
         if (spare_syncs_ > 0) broken_ = true;
         return Fate::skipped;
       }
@@ -102,7 +103,7 @@ Reply Exchange::step(char tag, Bytes body) {
   }
 }
 
-// An answer other than ErrorResponse and ReadyForQuery: always that of the oldest request that has none.
+// An answer other than ErrorResponse and ReadyForQuery: it always belongs to the oldest unanswered request.
 Reply Exchange::on_answer(char tag) {
   const std::size_t at = first_remote();
   if (broken_ || ended_ || at == queue_.size()) return give_up();
@@ -148,7 +149,7 @@ void Exchange::executed(Trait traits) {
   if (has(traits, Trait::commits | Trait::may_commit)) committed_ = true;
 }
 
-// Whether `tag` can answer the request at `at` now, and whether it is its last answer (manual, 55.2).
+// Whether `tag` can answer the request at `at` now, and whether it is that request's last answer (manual, 55.2).
 Exchange::Progress Exchange::advance(std::size_t at, char tag) {
   const Entry& entry = queue_[at];
   switch (entry.tag) {
@@ -163,7 +164,7 @@ Exchange::Progress Exchange::advance(std::size_t at, char tag) {
       return Progress::more;  // ReadyForQuery is the last
     case client::execute:
     case client::query: return advance_statement(at, tag);
-    default: return Progress::wrong;  // Sync has ReadyForQuery alone; CopyDone and CopyFail have nothing
+    default: return Progress::wrong;  // Sync is answered by ReadyForQuery alone; CopyDone and CopyFail by nothing
   }
 }
 
@@ -207,14 +208,15 @@ Exchange::Progress Exchange::begin_copy(Copy copy) {
 }
 
 // The copy-in of the request at `at` has succeeded: the server has read everything up to a CopyDone and, on its way
-// there, ignored each Flush and Sync (CopyGetData). False if no CopyDone was sent, or if something was that fails it.
+// there, ignored each Flush and Sync (CopyGetData). False if no CopyDone was sent, or if something was sent that would
+// have failed the copy.
 bool Exchange::end_copy_in(std::size_t at) {
   bool swallowed = false;
   while (at + 1 < queue_.size()) {
     const Entry& entry = queue_[at + 1];
     if (entry.tag == client::copy_done) {
       queue_.erase(at + 1, 1);
-      // The batch is open again if none of its Syncs is left.
+      // The batch is open again if none of its Syncs remains.
       if (swallowed && queue_[at].tag == client::execute && !has_boundary(at + 1)) open_batch_ = true;
       return true;
     }
@@ -225,9 +227,9 @@ bool Exchange::end_copy_in(std::size_t at) {
   return false;
 }
 
-// The copy-in of the request at `at` has failed, with or without having read what was sent behind it. A Sync before the
-// CopyDone was either ignored by CopyGetData or will be answered: it is taken out and counted as spare. False if there
-// are other messages: they may have run or not.
+// The copy-in of the request at `at` has failed, before or after the server read what was sent behind it. A Sync before
+// the CopyDone was either ignored by CopyGetData or will be answered: it is removed and counted as spare. False if
+// there are other messages, which may or may not have run.
 bool Exchange::abort_copy_in(std::size_t at) {
   copy_ = Copy::none;
   while (at + 1 < queue_.size()) {
@@ -275,13 +277,14 @@ Reply Exchange::fail_batch() {
   while (sync < queue_.size() && queue_[sync].tag != client::sync) ++sync;
   const bool has_sync = sync < queue_.size();
   drop(1, sync);
-  // If a spare Sync was not swallowed, the skipping ended there and these run.
+  // If a spare Sync was not consumed by the copy, the skipping ended there and these messages run.
   if (spare_syncs_ > 0 && !dropped_.empty()) broken_ = true;
   queue_.pop_front();
 
   Reply reply{.action = Reply::Action::forward, .finished = true, .failed = true, .request = failed};
   if (failed.origin == Origin::failing) reply.action = Reply::Action::replace;
-  // What was injected for a client's batch fails that batch, so the client is told; a batch of the proxy's own not.
+  // An injected message that fails in a client's batch fails that batch, so the client is told; not so in a batch of
+  // the proxy's own.
   if (failed.origin == Origin::proxy && has_sync && queue_[0].origin == Origin::proxy)
     reply.action = Reply::Action::swallow;
   if (has_sync)
@@ -297,8 +300,8 @@ Reply Exchange::fail_unit() {
   if (copy_ == Copy::in && !abort_copy_in(0)) broken_ = true;
   copy_ = Copy::none;
   Entry& entry = queue_[0];
-  // Behind a Flush it may have been the Flush that failed (a statement_timeout), and then the Query is skipped. If so a
-  // ReadyForQuery less comes than is waited for: the exchange never gets idle, the server is never reused.
+  // Behind a Flush, it may have been the Flush that failed (a statement_timeout); then the Query is skipped and one
+  // ReadyForQuery fewer comes than expected: the exchange never becomes idle, and the server is never reused.
   entry.mark(Mark::failed);
   Reply reply{.action = action_for(entry.origin), .failed = true, .request = entry.request()};
   if (entry.origin == Origin::failing) reply.action = Reply::Action::replace;
@@ -325,7 +328,7 @@ Reply Exchange::on_ready(Bytes body) {
   return {.action = action_for(entry.origin), .finished = true, .request = entry.request()};
 }
 
-// A ReadyForQuery that nothing definite waits for: that of a Sync that a failed copy-in did not swallow.
+// A ReadyForQuery that no recorded request expects: it answers a Sync that a failed copy-in did not consume.
 Reply Exchange::spare_ready(char status) {
   if (spare_syncs_ == 0) return give_up();
   --spare_syncs_;
@@ -366,14 +369,14 @@ bool Exchange::has_boundary(std::size_t at) const {
   return false;
 }
 
-// Takes out the requests from `from` to before `to`: nobody answers them.
+// Removes the requests from `from` up to but not including `to`: they will not be answered.
 void Exchange::drop(std::size_t from, std::size_t to) {
   for (std::size_t i = from; i < to; ++i)
     if (!ends_copy_in(queue_[i].tag)) dropped_.push_back(queue_[i].request());
   queue_.erase(from, to - from);
 }
 
-// After a request was finished: what has no answer leaves, what the proxy answers may be due.
+// After a request has finished: removes requests that have no answer; local answers may be due.
 void Exchange::after_finished() {
   // Out of copy mode the server ignores CopyDone and CopyFail (PostgresMain).
   while (!queue_.empty() && ends_copy_in(queue_[0].tag)) queue_.pop_front();
@@ -401,7 +404,7 @@ void Exchange::flush_locals() {
   make_due(count);
 }
 
-// A ReadyForQuery came: it says how things stand.
+// A ReadyForQuery came: its status replaces what was inferred since the last one.
 void Exchange::forget_batch() {
   delivered_ = wrote_ = begun_ = block_ended_ = committed_ = false;
 }
@@ -415,6 +418,22 @@ bool Exchange::expects() const {
   for (std::size_t i = 0; i < queue_.size(); ++i)
     if (queue_[i].origin != Origin::proxy && !ends_copy_in(queue_[i].tag)) return true;
   return false;
+}
+
+bool Exchange::runs_for_client() const {
+  for (std::size_t i = 0; i < queue_.size(); ++i) {
+    const auto& entry = queue_[i];
+    const bool waits = entry.origin == Origin::client && !entry.is(Mark::local) && !entry.is(Mark::failed);
+    if (waits && !ends_copy_in(entry.tag)) return true;
+  }
+  return false;
+}
+
+bool Exchange::copy_waits_for_client() const {
+  if (copy_ != Copy::in && copy_ != Copy::both) return false;
+  for (std::size_t i = 0; i < queue_.size(); ++i)
+    if (ends_copy_in(queue_[i].tag) && queue_[i].origin == Origin::client) return false;
+  return true;
 }
 
 void Exchange::reset(char status) {

@@ -29,7 +29,7 @@ Frame Framer::next(Bytes bytes) {
   const std::size_t total = std::size_t{length} + 1;
   if (bytes.size() < total) {
     if (body == Body::whole && length <= limits_.whole_limit) return {.wanted = total};
-    // A Parse that is too long to be handed over whole still shows its head: its name is to be replaced.
+    // A Parse that is too long to be handed over whole still needs its head: its name must be replaced.
     if (body == Body::head || tag == client::parse) {
       const std::size_t head = std::min<std::size_t>(total, limits_.head_limit);
       if (bytes.size() < head) return {.wanted = head};

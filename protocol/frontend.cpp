@@ -7,7 +7,7 @@
 namespace holdfast::protocol {
 namespace {
 
-// What was read, if all of the body was taken and nothing was missing; else the error PostgreSQL would raise
+// The value, if the whole body was consumed and nothing was missing; else the error PostgreSQL would raise
 // (pq_getmsgend and its siblings in src/backend/libpq/pqformat.c).
 template <typename T>
 Result<T> complete(const Reader& reader, const char* message, T value) {

@@ -1,8 +1,8 @@
 // What clients say (manual, 55.7): views of their messages, and writers for the proxy as a client of servers.
 //
-// Parsers take a complete body (Frame::body() of a frame that is `last`), answer views into it, and refuse what
+// Parsers take a complete body (Frame::body() of a frame that is `last`), return views into it, and refuse what
 // PostgreSQL refuses: a string without its NUL, bytes left over, counts that don't fit (SQLSTATE 08P01).
-// Writers append one message to `out`. Texts given to them hold no NUL: they come from parsed messages or from us.
+// Writers append one message to `out`. Texts given to them contain no NUL: they come from parsed messages or from us.
 // Thread: any; no state. Lifetime: views live as long as the bytes they were parsed from.
 #pragma once
 
@@ -30,14 +30,14 @@ struct ParseMessage {
   [[nodiscard]] std::uint32_t type(std::size_t i) const { return load_be<std::uint32_t>(types.data() + 4 * i); }
 };
 
-// The two names at the front of Bind. The values behind them are never looked at.
+// The two names at the front of Bind. The values behind them are never read.
 struct BindHead {
   std::string_view portal;
   std::string_view statement;
   std::size_t size = 0;  // bytes of the body that the names take, NULs included: where the format codes start
 };
 
-// Whether a body is all there, or only its front (a message that streams: Frame::last is false).
+// Whether a body is complete or only its front has come (a message in pieces: Frame::last is false).
 enum class Extent : std::uint8_t { whole, front };
 
 // Describe and Close. kind: 'S' statement, 'P' portal.
@@ -51,7 +51,7 @@ struct ExecuteMessage {
   std::int32_t max_rows = 0;  // 0 and below: all
 };
 
-// SASLInitialResponse: a password message in answer to AuthenticationSASL. No data is different from empty data.
+// SASLInitialResponse: a password message in answer to AuthenticationSASL. No data differs from empty data.
 struct SaslInitialResponse {
   std::string_view mechanism;
   std::optional<Bytes> data;
@@ -59,7 +59,7 @@ struct SaslInitialResponse {
 
 [[nodiscard]] Result<std::string_view> parse_query(Bytes body);
 [[nodiscard]] Result<ParseMessage> parse_parse(Bytes body);
-// nullopt: the names are not complete in this front; come back with more (never for Extent::whole).
+// nullopt: the names are not complete in this front; call again with more (never for Extent::whole).
 [[nodiscard]] Result<std::optional<BindHead>> parse_bind_head(Bytes body, Extent extent);
 [[nodiscard]] Result<Target> parse_describe(Bytes body);
 [[nodiscard]] Result<Target> parse_close(Bytes body);
@@ -86,10 +86,10 @@ void write_password(Out& out, std::string_view password);
 void write_sasl_initial(Out& out, std::string_view mechanism, std::optional<Bytes> data);
 void write_sasl_response(Out& out, Bytes data);
 
-// A Bind to a statement of another name. `start`: the original message from its tag on, at least up to the end of
-// `head` (parsed from its body). Appends tag, corrected length word and the new names; answers how many bytes of the
-// original that replaces. What follows them in `start` and in the stream goes out behind it unchanged. Error 54000
-// (nothing appended) if the longer name carries the message over PostgreSQL's limit.
+// Rewrites a Bind for a statement of another name. `start`: the original message from its tag on, at least up to the
+// end of `head` (parsed from its body). Appends tag, corrected length word and the new names; returns how many bytes of
+// the original they replace. What follows those in `start` and in the stream must be sent behind it unchanged. Error
+// 54000 (nothing appended) if the longer name takes the message over PostgreSQL's limit.
 [[nodiscard]] Result<std::size_t> rewrite_bind(Out& out, Bytes start, const BindHead& head, std::string_view statement);
 
 // Start-up packets: they have no tag.

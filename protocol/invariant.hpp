@@ -1,6 +1,6 @@
-// Facts that the code relies on and that nothing a peer sends can break. Where one does not hold the code is wrong:
-// debug and sanitizer builds stop there; a release build counts it, and the caller closes the connection that it
-// concerns, so that a defect costs one connection and is seen in the metrics.
+// Facts that the code relies on and that nothing a peer sends can break. If one does not hold, the code is wrong:
+// debug and sanitizer builds stop there; a release build counts it, and the caller closes the connection concerned,
+// so that a defect costs one connection and shows in the metrics.
 //
 //   if (!holds(count > 0, "a place is given back that was never taken")) return;
 #pragma once
@@ -11,6 +11,13 @@
 #include <cstdlib>
 
 namespace holdfast {
+
+// Whether checks that cost more than a comparison are made as well.
+#ifdef NDEBUG
+inline constexpr bool checks_everything = false;
+#else
+inline constexpr bool checks_everything = true;
+#endif
 
 // How often a release build met a broken invariant, process-wide: a metric. Any thread.
 inline std::atomic<std::uint64_t> broken_invariants{0};  // NOLINT: asserts have no context to count in

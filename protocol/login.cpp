@@ -43,7 +43,7 @@ LoginStep Login::step(Bytes received, std::vector<std::byte>& out) {
     switch (state_) {
       case State::start:
       case State::negotiated: {
-        // Ours to speak. What the server said unasked is either no PostgreSQL or slipped in by somebody else.
+        // It is our turn. Unasked bytes come from something that is no PostgreSQL, or were injected by a third party.
         if (!rest.empty()) {
           refuse(Whose::protocol, sqlstate::protocol_violation, "the server sent something before it was asked");
         } else if (state_ == State::start) {
@@ -54,7 +54,7 @@ LoginStep Login::step(Bytes received, std::vector<std::byte>& out) {
         break;
       }
       case State::respond: {
-        // Something may have come while the key was derived: the server's patience may have ended.
+        // Bytes may have come while the key was derived: the server may have timed out.
         send_client_final(out);
         break;
       }
@@ -115,7 +115,7 @@ std::size_t Login::ssl_answer(Bytes received) {
       state_ = State::negotiated;
     }
   } else if (answer == 'E') {
-    // Older than TLS, or out of processes. Its text isn't read: nobody has vouched for it (CVE-2024-10977).
+    // The server is older than TLS, or can't fork. Its text isn't read: it is unauthenticated (CVE-2024-10977).
     refuse(Whose::protocol, sqlstate::connection_failure, "the server answered SSLRequest with an error");
     if (request_.ssl_mode == SslMode::prefer) failure_.retry = Retry::without_tls;
   } else {
@@ -146,7 +146,7 @@ void Login::send_startup(std::vector<std::byte>& out) {
   state_ = State::startup;
 }
 
-// Takes one message, if it is there; answers its size.
+// Processes one message if it is complete; returns its size, or 0.
 std::size_t Login::message(Bytes received, std::vector<std::byte>& out) {
   if (received.size() < header_size) return 0;
   const char tag = static_cast<char>(received[0]);
@@ -242,7 +242,7 @@ void Login::authentication(Bytes body, std::vector<std::byte>& out) {
 }
 
 void Login::authenticated() {
-  // In mid-SCRAM the server has proven nothing yet.
+  // In the middle of SCRAM the server has not proven itself yet.
   if (state_ != State::startup && state_ != State::answered) return unexpected(server::authentication);
   if (state_ == State::startup && !request_.methods.trust) {
     return refuse(Whose::settings, sqlstate::invalid_authorization,
@@ -256,7 +256,7 @@ void Login::authenticated() {
   state_ = State::parameters;
 }
 
-// The password, or a failure for want of it.
+// The password; null, and the login has failed, if there is none.
 const std::string* Login::password() {
   const auto* password = std::get_if<LoginRequest::Password>(&request_.credentials);
   if (password == nullptr || password->text.empty() || has_nul(password->text)) {
@@ -364,7 +364,7 @@ void Login::sasl_final(Bytes data) {
   state_ = State::answered;
 }
 
-// We ask for 3.0, which every server speaks. It may still list _pq_ options among our parameters that it passed over.
+// We ask for 3.0, which every server speaks. It may still list _pq_ options among our parameters that it ignored.
 void Login::negotiate_version(Bytes body) {
   if (state_ != State::startup) return unexpected(server::negotiate_protocol_version);
   Reader reader(body);
@@ -398,7 +398,7 @@ void Login::error_response(Bytes body) {
   failure_.retry = retry;
 }
 
-// 28000 is what pg_hba.conf gives for a connection that no line allows: with TLS, or without, another line may.
+// 28000 is what a server says when no line of pg_hba.conf allows the connection: with TLS, or without, one may.
 LoginFailure::Retry Login::retry_after(SqlState state) const {
   if (request_.link != LoginRequest::Link::tcp || request_.attempt != LoginRequest::Attempt::first ||
       state_ == State::parameters || state != sqlstate::invalid_authorization) {

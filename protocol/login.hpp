@@ -1,6 +1,6 @@
-// Being a client of a server: from an open socket to its first ReadyForQuery.
+// Logs in to a server as its client: from an open socket to the first ReadyForQuery.
 //
-// Task: TLS negotiation, StartupMessage, authentication, and what the server tells about itself. Suspicious of the
+// Task: TLS negotiation, StartupMessage, authentication, and what the server reports about itself. Does not trust the
 // server: every message, count and number is bounded. Thread: any one at a time. Lifetime: one per connection.
 //
 //   start -> ssl_answer --'S'--> tls --tls_established()--> negotiated -> startup --Ok--------------> parameters --Z-->
@@ -30,8 +30,8 @@
 
 namespace holdfast::protocol {
 
-// libpq's sslmode (manual, 34.19.3). Login negotiates; whether the certificate is verified, and how, is the business
-// of the TlsContext that the caller takes for the mode.
+// libpq's sslmode (manual, 34.19.3). Login negotiates; whether the certificate is verified, and how, depends on the
+// TlsContext that the caller chooses for the mode.
 enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
 
 struct LoginRequest {
@@ -41,8 +41,8 @@ struct LoginRequest {
   enum class Link : std::uint8_t { tcp, unix_socket };  // no TLS over Unix sockets, whatever the mode, as in libpq
   // `fallback`: the second connection that LoginFailure::retry asked for: with TLS for allow, without it for prefer.
   enum class Attempt : std::uint8_t { first, fallback };
-  // A password in clear text goes out over TLS and Unix sockets only, unless this says otherwise: whoever answers on
-  // the server's address could simply ask for it. (libpq always sends it.)
+  // A password in clear text is sent over TLS and Unix sockets only, unless this says otherwise: any process that
+  // answers on the server's address could simply ask for it. (libpq always sends it.)
   enum class Cleartext : std::uint8_t { protected_link_only, anywhere };
   enum class ChannelBinding : std::uint8_t {
     disable,
@@ -59,8 +59,8 @@ struct LoginRequest {
 
   std::string user;
   std::string database;  // empty: not sent, the server takes the user's name
-  // Sent in this order behind user and database: client_encoding, application_name, options, … A name or value with
-  // a NUL, or an empty name, fails the login.
+  // Sent in this order behind user and database: client_encoding, application_name, options, … A NUL in a name or
+  // value, or an empty name, fails the login.
   std::vector<std::pair<std::string, std::string>> parameters;
   SslMode ssl_mode = SslMode::prefer;
   Link link = Link::tcp;
@@ -73,7 +73,7 @@ struct LoginRequest {
   std::string nonce;  // tests only; empty: a fresh random one
 };
 
-// What the server said of itself.
+// What the server reported about itself.
 struct LoginResult {
   std::uint32_t pid = 0;
   std::vector<std::byte> secret;  // of BackendKeyData, to cancel with: 4 bytes in protocol 3.0; empty: none was sent
@@ -85,11 +85,11 @@ struct LoginFailure {
   enum class Whose : std::uint8_t {
     server,    // an ErrorResponse: error.state and error.message are the server's own
     protocol,  // it broke the protocol, closed the connection, failed TLS, or could not prove itself
-    settings,  // what it asks for isn't to be had: no credentials, TLS required, a method refused
+    settings,  // our settings don't permit what it asks for: no credentials, TLS required, a method refused
   };
-  // A second connection that the mode allows, once: `allow` with TLS after the server refused us without (28000);
-  // `prefer` without TLS after the handshake failed or the server refused us with (28000). libpq tries again on any
-  // error; a wrong password or a missing database does not get better with it.
+  // A second connection that the mode allows, once: `allow` with TLS after the server refused us without it (28000);
+  // `prefer` without TLS after the handshake failed or the server refused us with it (28000). libpq tries again on any
+  // error, but another attempt mends neither a wrong password nor a missing database.
   enum class Retry : std::uint8_t { none, with_tls, without_tls };
 
   Error error;
@@ -103,9 +103,9 @@ struct LoginStep {
   enum class Kind : std::uint8_t {
     need_more,  // send `out`, then step() again with more bytes behind those not consumed
     start_tls,  // the server said yes: do the handshake, then tls_established() or tls_failed(), then step({})
-    derive,     // derive_request() wants scram::salted_password(), away from this worker; then derived(), then step({})
-    done,       // result()
-    failed,     // failure(); send `out` if there is any and close
+    derive,     // run scram::salted_password() for derive_request(), not on a worker; then derived(), then step({})
+    done,       // see result()
+    failed,     // see failure(); send `out` if there is any, and close
   };
   Kind kind = Kind::need_more;
   std::size_t consumed = 0;
@@ -120,10 +120,10 @@ class Login {
 
   explicit Login(LoginRequest request);
 
-  // `received`: the stream from the first byte that no step consumed (after start_tls: of the plaintext). The first
-  // call may be with none. Goes as far as the bytes allow; appends what is to be sent to `out`.
-  // Bytes behind the server's answer to SSLRequest are refused: they can't be under TLS. So the caller passes all that
-  // it received, and begins the handshake with an empty input.
+  // `received`: the stream from the first byte that no step has consumed (after start_tls: of the plaintext). The first
+  // call may pass none. Goes as far as the bytes allow; appends what must be sent to `out`.
+  // Bytes behind the server's answer to SSLRequest are refused: they can't have come under TLS. So the caller passes
+  // everything that it has received, and begins the handshake with an empty input.
   [[nodiscard]] LoginStep step(Bytes received, std::vector<std::byte>& out);
 
   // After start_tls. `end_point`: TlsEngine::end_point(), the server certificate's digest for channel binding, if it
@@ -136,12 +136,12 @@ class Login {
     Bytes salt;
     std::uint32_t iterations = 0;
   };
-  // After derive.
+  // After LoginStep::Kind::derive.
   [[nodiscard]] DeriveRequest derive_request() const;
   void derived(const scram::Key& salted_password);
   void derive_failed(Error error);
 
-  // The connection ended; step() then says failed.
+  // The connection ended; step() then returns `failed`.
   void closed();
 
   [[nodiscard]] const LoginResult& result() const { return result_; }
@@ -151,15 +151,15 @@ class Login {
  private:
   enum class State : std::uint8_t {
     start,
-    ssl_answer,  // SSLRequest is out
-    tls,         // the caller shakes hands
-    negotiated,  // the link is as it will be: StartupMessage is next
-    startup,     // it is out: the server asks for something, or for nothing
-    answered,    // what it asked for is given: AuthenticationOk is next
-    sasl_first,  // client-first is out
+    ssl_answer,  // SSLRequest is sent
+    tls,         // the caller does the handshake
+    negotiated,  // TLS or not is decided: StartupMessage is next
+    startup,     // StartupMessage is sent: the server asks for something, or for nothing
+    answered,    // what it asked for is sent: AuthenticationOk is next
+    sasl_first,  // client-first is sent
     derive,      // the caller derives the key
     respond,     // client-final is next
-    sasl_final,  // client-final is out
+    sasl_final,  // client-final is sent
     parameters,  // authenticated
     done,
     failed,

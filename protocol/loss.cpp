@@ -8,9 +8,9 @@ namespace {
 using Entry = RequestQueue::Entry;
 using Mark = RequestQueue::Mark;
 
-// Whether anything in flight may have been committed. Goes through the requests in the order in which the server would;
-// whatever it can't prove counts as committed. A block that a BEGIN in flight would open proves nothing for what was
-// sent behind its own Sync: the BEGIN may have failed, and then each statement committed by itself.
+// Whether anything in flight may have been committed. Takes the requests in the order in which the server would;
+// whatever can't be disproved counts as committed. A block that a BEGIN in flight would open proves nothing about what
+// was sent behind that BEGIN's Sync: the BEGIN may have failed, and then each statement committed by itself.
 class Certainty {
  public:
   Certainty(bool in_block, bool aborted, bool batch_wrote)
@@ -45,7 +45,7 @@ class Certainty {
     if (wrote_) may_commit();
     end_batch();
   }
-  // The batch has failed, or will.
+  // The batch has failed or will fail.
   void failed() { wrote_ = false; }
 
   [[nodiscard]] bool unknown() const { return unknown_; }
@@ -57,7 +57,7 @@ class Certainty {
   }
   void end_batch() { wrote_ = begun_ = false; }
 
-  bool in_block_;  // for certain: the server said so
+  bool in_block_;  // certain: the server said so
   bool aborted_;
   bool wrote_;          // the implicit transaction of this batch may have written
   bool begun_ = false;  // a BEGIN is in this batch: its Sync does not commit
@@ -65,7 +65,7 @@ class Certainty {
   bool unknown_ = false;
 };
 
-// What the client waits for, unit by unit, if everything in flight fails.
+// What the client is owed, unit by unit, given that everything in flight fails.
 class Debt {
  public:
   Debt(Loss& loss, bool in_block) : loss_(loss), in_block_(in_block) {}
@@ -74,7 +74,7 @@ class Debt {
     traits_ |= entry.traits;
     const bool extended = entry.tag != client::query && entry.tag != client::function_call && entry.tag != client::sync;
     if (extended) {
-      // What was injected in front of a Query is ours to make good: the client waits for its Query.
+      // A failed injection in front of a Query fails no batch: the client waits for its Query's own answer.
       if (entry.origin != Origin::proxy) failing_ = true;
       return;
     }
@@ -82,7 +82,7 @@ class Debt {
     if (failing_ && entry.tag != client::sync) return;
     end_unit(entry);
   }
-  // Behind the last: `open`: the batch has no Sync; `told`: the client knows that it failed.
+  // After the last request. `open`: the batch has no Sync. `told`: the client knows that it failed.
   void close(bool open, bool told) {
     loss_.open_batch = open || failing_;
     loss_.batch_error_owed = loss_.open_batch && !told;
@@ -93,7 +93,7 @@ class Debt {
  private:
   void end_unit(const Entry& entry) {
     settle_block();
-    // The proxy's own is owed to nobody.
+    // The client is owed nothing for a unit of the proxy's own.
     if (entry.origin != Origin::proxy) {
       loss_.units.push_back({.tag = entry.tag,
                              .error_owed = !entry.is(Mark::failed),
@@ -103,7 +103,7 @@ class Debt {
     traits_ = Trait::none;
     failing_ = false;
   }
-  // A block whose BEGIN failed on us counts as begun: what the client sends next was meant to be inside.
+  // A block whose BEGIN was lost counts as begun: the client means what it sends next to run inside it.
   void settle_block() {
     if (has(traits_, Trait::begins))
       in_block_ = true;
@@ -138,7 +138,7 @@ Loss Exchange::on_server_lost() const {
   Loss loss;
   loss.status_before = status_;
   loss.copy_in = copy_ == Copy::in;
-  // The last ReadyForQuery's word, and what was answered since.
+  // The status of the last ReadyForQuery, corrected by what was answered since.
   const bool in_block = begun_ || (status_ != 'I' && !block_ended_);
   Certainty certainty(in_block, status_ == 'E' && !block_ended_, wrote_);
   Debt debt(loss, in_block);
@@ -146,7 +146,7 @@ Loss Exchange::on_server_lost() const {
   bool batch_failed = skipping_;
   const std::size_t copying = loss.copy_in ? first_remote() : queue_.size();
   const std::size_t copy_end = loss.copy_in ? find_copy_end() : 0;
-  // Without its CopyDone a copy-in can't have ended well.
+  // Without its CopyDone a copy-in can't have succeeded.
   const bool endless = copy_end == queue_.size() || queue_[copy_end].tag == client::copy_fail;
 
   for (std::size_t i = 0; i < queue_.size(); ++i) {

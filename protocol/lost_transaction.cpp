@@ -4,15 +4,15 @@
 #include <string_view>
 
 #include "protocol/backend.hpp"
+#include "protocol/client_errors.hpp"
 #include "protocol/message.hpp"
-#include "protocol/told.hpp"
 
 namespace holdfast::protocol {
 namespace {
 
 using sql::TransactionControl;
 
-// IsTransactionExitStmt() (src/backend/tcop/postgres.c) but ROLLBACK TO: savepoints are gone with the server.
+// IsTransactionExitStmt() (src/backend/tcop/postgres.c) without ROLLBACK TO: savepoints are gone with the server.
 bool ends_block(TransactionControl control) {
   return control == TransactionControl::commit || control == TransactionControl::rollback ||
          control == TransactionControl::prepare_transaction;
@@ -22,8 +22,8 @@ char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-// ROLLBACK AND CHAIN begins a new transaction, which takes a server: here it ends nothing. A false alarm (NO CHAIN, a
-// comment) costs the client a plain ROLLBACK.
+// ROLLBACK AND CHAIN begins a new transaction, which needs a server: here it ends nothing. A false positive (NO CHAIN,
+// a comment) costs the client a plain ROLLBACK.
 bool mentions_chain(std::string_view text) {
   constexpr std::string_view word = "chain";
   return std::ranges::search(text, word, [](char a, char b) { return lower(a) == b; }).begin() != text.end();
@@ -77,7 +77,7 @@ LostTransaction::Step LostTransaction::begin(std::vector<std::byte>& out) {
     state_ = State::finished;
     return Step::finished;
   }
-  // Who got an answer knows. A client that was idle in its block learns it with its next statement.
+  // A client that got an answer knows of the loss. One that was idle in its block learns it with its next statement.
   state_ = units_.empty() ? State::untold : State::failed;
   return Step::answered;
 }
@@ -88,7 +88,7 @@ LostTransaction::Step LostTransaction::client(char tag, Bytes body, TransactionC
   if ((tag == client::query || tag == client::parse) && mentions_chain(text_of(tag, body)))
     control = TransactionControl::other;
   switch (tag) {
-    // Out of copy mode they are ignored; a Flush has nothing to flush.
+    // Copy messages are ignored outside copy mode; a Flush has nothing to flush.
     case client::copy_data:
     case client::copy_done:
     case client::copy_fail:
@@ -113,7 +113,7 @@ LostTransaction::Step LostTransaction::client(char tag, Bytes body, TransactionC
 
 LostTransaction::Step LostTransaction::query(Bytes body, TransactionControl control, std::vector<std::byte>& out) {
   if (ends_block(control)) {
-    // A COMMIT that is told "ROLLBACK" is easily taken for a success: who does not know yet gets the error.
+    // "ROLLBACK" in answer to a COMMIT is easily taken for success: a client that has not been told yet gets the error.
     if (state_ == State::untold && control != TransactionControl::rollback)
       tell(out);
     else
@@ -130,7 +130,8 @@ LostTransaction::Step LostTransaction::query(Bytes body, TransactionControl cont
   return Step::answered;
 }
 
-// As exec_parse_message(), exec_bind_message() and exec_describe_*_message() do in a failed block: only what ends it.
+// Accepts only what ends the block, as exec_parse_message(), exec_bind_message() and exec_describe_*_message() do in a
+// failed one.
 LostTransaction::Step LostTransaction::extended(char tag, Bytes body, TransactionControl control,
                                                 std::vector<std::byte>& out) {
   if (tag == client::close) {
@@ -163,7 +164,7 @@ LostTransaction::Step LostTransaction::sync(std::vector<std::byte>& out) {
     state_ = State::finished;
     return Step::finished;
   }
-  // A Sync by itself tells nothing.
+  // A Sync by itself tells the client nothing of the loss.
   if (state_ == State::skipping) state_ = State::failed;
   return Step::answered;
 }
@@ -174,7 +175,7 @@ LostTransaction::Step LostTransaction::fail_batch(std::vector<std::byte>& out) {
   return Step::answered;
 }
 
-// The error itself the first time, then that the block has failed.
+// The first time the error itself, later 25P02: the block has failed.
 void LostTransaction::tell(std::vector<std::byte>& out) {
   if (state_ == State::untold) {
     write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});

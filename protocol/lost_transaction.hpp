@@ -1,8 +1,8 @@
-// Answers a client in place of its lost server, until it is out of its transaction.
+// Answers a client in place of its lost server, until the client has left its transaction.
 //
-// Task: pays what the server owed (ErrorResponse and ReadyForQuery per unit in flight), then behaves as PostgreSQL does
-// in a failed transaction block: 25P02 to everything but its end. So a client keeps its connection, and no statement
-// of a transaction that is gone runs outside it.
+// Task: sends what the server owed (ErrorResponse and ReadyForQuery per unit in flight), then behaves as PostgreSQL
+// does in a failed transaction block: 25P02 to everything but its end. So a client keeps its connection, and no
+// statement of a transaction that is gone runs outside it.
 // Thread: any one; no locks. Lifetime: from the loss until finished(); one per loss.
 //
 //   begin() --> nothing told yet (idle in its block) --first statement: the error--> failed block --ROLLBACK, COMMIT-->
@@ -22,26 +22,27 @@
 
 namespace holdfast::protocol {
 
-// The error that tells a loss: 40001 when everything is certainly rolled back, 08007 when nobody can say.
+// The error for a loss: 40001 when everything is certainly rolled back, 08007 when the outcome is unknown.
 [[nodiscard]] Error error_of(const Loss& loss);
 
 class LostTransaction {
  public:
   enum class Step : std::uint8_t {
-    answered,   // what is to be said is in `out`; further messages come here
+    answered,   // the answer is in `out`; further messages come here
     finished,   // the same, and the client is idle, outside any transaction: back to normal
-    hand_over,  // nothing said: the transaction is over though its batch is not. Take this message the normal way
+    hand_over,  // no answer: the transaction is over though its batch is not. Process this message the normal way
   };
 
-  // `error`: told to every unit in flight, or to the first statement (error_of() by default).
+  // `error`: sent for every unit in flight, or in answer to the first statement (error_of() by default).
   LostTransaction(const Loss& loss, Error error);
   explicit LostTransaction(const Loss& loss) : LostTransaction(loss, error_of(loss)) {}
 
-  // Appends what is owed at once. Call once, first. `finished` if nothing of the transaction is left.
+  // Appends what is owed at once. To be called first, once. `finished` if nothing of the transaction is left.
   Step begin(std::vector<std::byte>& out);
 
-  // A message of the client. `control`: of the text for Query and Parse, of the statement meant for Bind, Describe and
-  // Execute; `other` for … AND CHAIN. `body`: whole for Query, Parse, Describe; not read otherwise. Not for Terminate.
+  // A message from the client. `control`: that of the text for Query and Parse, of the statement used for Bind,
+  // Describe and Execute; `other` for … AND CHAIN. `body`: whole for Query, Parse, Describe; not read otherwise. Not
+  // for Terminate.
   Step client(char tag, Bytes body, sql::TransactionControl control, std::vector<std::byte>& out);
 
   [[nodiscard]] bool finished() const { return state_ == State::finished; }
@@ -51,9 +52,9 @@ class LostTransaction {
  private:
   enum class State : std::uint8_t {
     untold,    // inside the block, the client does not know yet
-    failed,    // inside the block, told
-    skipping,  // the batch failed: until Sync
-    over,      // the block was ended by an Execute, its Sync is to come
+    failed,    // inside the block, the client has been told
+    skipping,  // the batch failed: ignores everything until Sync
+    over,      // an Execute ended the block; its Sync is still to come
     finished,
   };
 

@@ -9,7 +9,7 @@
 
 namespace holdfast::protocol {
 
-// What a PasswordMessage answers to AuthenticationMD5Password: "md5" and 32 hexadecimal digits, of
+// The PasswordMessage that answers AuthenticationMD5Password: "md5" and the 32 hexadecimal digits of
 // md5(md5(password user) salt). Fails where OpenSSL has no MD5 (FIPS).
 [[nodiscard]] Result<std::string> md5_response(std::string_view user, std::string_view password, Bytes salt);
 

@@ -30,8 +30,8 @@ inline constexpr char authentication = 'R', backend_key_data = 'K', bind_complet
 // How the framer hands a body over.
 enum class Body : std::uint8_t {
   whole,    // buffered until complete, up to the framer's limit for whole bodies
-  head,     // the first bytes (Framer::head_limit) or all of it, then the rest in passing
-  stream,   // in passing, whatever has come
+  head,     // the first bytes (Framer::Limits::head_limit) or all of it, then the rest in pieces
+  stream,   // in pieces, as they come
   unknown,  // no such message in this direction: a protocol error
 };
 

@@ -1,20 +1,19 @@
 // Session settings that clients ask for at start-up, and how a shared server gets them.
 //
-// Task: what a start-up packet asks for, as an immutable interned set (equality is pointer equality), and the SQL that
-// takes a server from one set to another. Owner: SettingsTable, one per worker. Thread: the worker's; counts are not
-// atomic.
+// Task: keeps what a start-up packet asks for as an immutable interned set (equality is pointer equality), and makes
+// the SQL that takes a server from one set to another. Owner: SettingsTable, one per worker. Thread: the worker's;
+// reference counts are not atomic.
 //
 // Servers log in without any session parameter, so on a server "no setting" and RESET mean its own default
 // (postgresql.conf, ALTER ROLE, ALTER DATABASE). A client's settings are put on top by set_config() before its
 // first message there, and taken off when the next client wants others.
 //
-// RESET (it comes back to what the client asked for at start): PostgreSQL keeps a start-up packet's value
-// as reset_val (guc.c, PGC_S_CLIENT); one given by set_config() is no reset_val, so RESET x, RESET ALL and DISCARD ALL
-// on such a server go to the server's default. A RESET pins the client; the relay then puts restore() in front of the
-// client's next message when ReadyForQuery says 'I' or 'T'. Undone by ROLLBACK both vanish together, since
-// set_config(…, false) is transactional as RESET is. What remains different: statements behind the RESET within the
-// same Query string or the same pipeline, and pg_settings.reset_val. A client without start-up settings, which is most,
-// sees no difference at all.
+// RESET must come back to what the client asked for at start. PostgreSQL keeps a start-up packet's value as reset_val
+// (guc.c, PGC_S_CLIENT); a value given by set_config() is not kept there, so RESET x, RESET ALL and DISCARD ALL on such
+// a server go to the server's default. So the conversation sends restore_settings() right behind the unit with the
+// RESET, in the same write. A ROLLBACK undoes both together, since set_config(…, false) is transactional as RESET is.
+// Two differences remain: statements behind the RESET within the same unit (Query string or batch), and
+// pg_settings.reset_val. Clients without start-up settings, which are most, see no difference at all.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +41,7 @@ class Settings {
   Settings(const Settings&) = delete;
   Settings& operator=(const Settings&) = delete;
   [[nodiscard]] std::span<const Parameter> parameters() const { return parameters_; }
-  // Null: not among them. `name` in any case.
+  // Null if it is not among them. `name` in upper or lower case.
   [[nodiscard]] const std::string* find(std::string_view name) const;
 
  private:
@@ -56,8 +55,8 @@ class Settings {
   std::uint32_t references_ = 0;
 };
 
-// A boolean setting's value as PostgreSQL reads it: any case, any unambiguous beginning (parse_bool_with_len,
-// src/backend/utils/adt/bool.c). False for what is no boolean: the server refuses that.
+// A boolean setting's value as PostgreSQL reads it: any case, any unambiguous prefix (parse_bool_with_len,
+// src/backend/utils/adt/bool.c). False for what is no boolean: the server refuses it.
 [[nodiscard]] bool is_true(std::string_view value);
 
 // Keeps a Settings alive; the default one stands for "none". Compare with ==.
@@ -75,7 +74,7 @@ class SettingsRef {
   void reset();
 
   [[nodiscard]] bool empty() const { return settings_ == nullptr; }
-  // Tells apart all settings of a table, also those that are gone; 0: none.
+  // Differs for all settings that a table has ever made, including those that are gone; 0: none.
   [[nodiscard]] std::uint64_t identity() const { return settings_ != nullptr ? settings_->serial_ : 0; }
   [[nodiscard]] std::span<const Parameter> parameters() const {
     return settings_ != nullptr ? settings_->parameters() : std::span<const Parameter>{};
@@ -99,9 +98,9 @@ class SettingsTable {
   SettingsTable& operator=(const SettingsTable&) = delete;
   ~SettingsTable();  // no reference may be left
 
-  // Any order; a later one of the same name wins. Empty: the default SettingsRef.
+  // Parameters in any order; the last of a name wins. The default SettingsRef if there are none.
   [[nodiscard]] SettingsRef intern(std::vector<Parameter> parameters);
-  // What a start-up packet asks for: `options` taken apart, then the parameters, which win
+  // What a start-up packet asks for: its parsed `options`, then its parameters, which win
   // (process_startup_options, utils/init/postinit.c). Fails as parse_options() does.
   [[nodiscard]] Result<SettingsRef> from_startup(const StartupMessage& message);
 
@@ -119,15 +118,15 @@ class SettingsTable {
 //   NULL
 // (IS NULL: a value may have no equivalent in client_encoding, so it must not come back).
 // set_config takes a value as a start-up packet does (SET … TO 'a, b' would be one name in a list); NULL is RESET. The
-// role is reset first and set last, since what may be set depends on it. Send it alone, as a simple Query, outside a
-// transaction or at its start; swallow its answer. When it fails nothing has changed, and the error is the client's
-// (22023 for a bad value, 42704 for an unknown name): at login, before AuthenticationOk is followed by anything else.
+// role is reset first and set last, since what may be set depends on it. Send the statement alone, as a simple Query,
+// outside a transaction or at its start; swallow its answer. When it fails nothing has changed, and the error is for
+// the client (22023 for a bad value, 42704 for an unknown name); at login, before anything follows AuthenticationOk.
 [[nodiscard]] std::string change_settings(const SettingsRef& from, const SettingsRef& to);
-// The same, appended to a buffer that is kept: no allocation once that is large enough.
+// The same, appended to a buffer that the caller reuses: no allocation once it is large enough.
 void change_settings(const SettingsRef& from, const SettingsRef& to, std::string& out);
 
-// After a RESET of `name` ("all": of all): the statement that puts the client's start-up settings back; empty if
-// there's nothing to put back. Not in a failed transaction.
+// The statement that puts the client's start-up settings back after a RESET of `name` ("all": of all); empty if there's
+// nothing to put back. In a failed transaction it fails, as the RESET does.
 [[nodiscard]] std::string restore_settings(const SettingsRef& settings, std::string_view name);
 
 // A string literal that reads the same under any standard_conforming_strings and client_encoding: bytes above 127 are

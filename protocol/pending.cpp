@@ -20,7 +20,7 @@ Pending* PendingPool::take() {
 }
 
 void PendingPool::give(Pending* node) {
-  constexpr std::size_t name_kept = 256;  // names of that length keep their memory
+  constexpr std::size_t name_kept = 256;  // a node keeps the memory of a name up to this length
   --in_use_;
   node->before.reset();
   node->statement.reset();

@@ -1,4 +1,4 @@
-// Operations whose messages are in flight: what must be known to take them back.
+// Operations whose messages are in flight: what must be known to undo them.
 //
 // Task: a FIFO that keeps no memory of its own while it is empty; its nodes come from a pool shared by all of a
 // worker's connections. Owner: ClientStatements and ServerStatements. Thread: the worker's. The pool outlives the
@@ -13,23 +13,23 @@
 
 namespace holdfast::protocol {
 
-// What became of a message.
+// The outcome of a message.
 enum class Outcome : std::uint8_t {
-  completed,  // its answer came (ours, for a message answered here, when its turn came)
+  completed,  // its answer came (or, for a message answered by the proxy, the answer's turn came)
   failed,     // the server ran it and answered ErrorResponse
-  skipped,    // never ran: an earlier error in its batch, a connection that broke
+  skipped,    // it never ran: an earlier error in its batch, or a broken connection
 };
 
-// One operation in flight, of a client (name, before) or of a server (kind, statement).
+// One operation in flight, on a client's names (uses name, before) or on a server's statements (kind, statement).
 struct Pending {
   enum class Kind : std::uint8_t { name, unnamed, add, remove };
 
   Pending* next = nullptr;
   std::uint32_t cookie = 0;
   Kind kind = Kind::name;
-  std::string name;        // `name`: the client's
-  StatementRef before;     // a client's: what stood there
-  StatementRef statement;  // a server's: which one
+  std::string name;        // Kind::name: the client's name
+  StatementRef before;     // on a client's names: the statement before
+  StatementRef statement;  // on a server's statements: which one
 };
 
 class PendingPool {
@@ -62,6 +62,12 @@ class PendingQueue {
   void pop();
   void clear();
   [[nodiscard]] bool empty() const { return first_ == nullptr; }
+  // Does an operation under this cookie wait? O(n): for invariants.
+  [[nodiscard]] bool contains(std::uint32_t cookie) const {
+    for (const Pending* node = first_; node != nullptr; node = node->next)
+      if (node->cookie == cookie) return true;
+    return false;
+  }
 
  private:
   PendingPool* pool_;

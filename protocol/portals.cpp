@@ -18,7 +18,8 @@ Trait traits_of(const sql::Verdict& verdict) {
     case TransactionControl::savepoint:
     case TransactionControl::other: break;
   }
-  const auto opaque = Effect::ddl | Effect::unknown_function | Effect::unparsed | Effect::database_ddl;
+  const auto opaque =
+      Effect::ddl | Effect::unknown_function | Effect::unparsed | Effect::database_ddl | Effect::commits_itself;
   if (has(verdict.effects, opaque)) traits |= Trait::commits_itself;
   if (verdict.returns_after_commit || has(verdict.effects, Effect::unparsed)) traits |= Trait::may_commit;
   return traits;

@@ -1,8 +1,9 @@
 // What is known of the statements behind a client's portals, and what a Query or an Execute of them may do: the bits
-// that decide, should the server die, what the client is told.
+// that decide what the client is told if the server dies.
 //
-// Task: the unnamed portal by itself; all named portals of a transaction together, since any of them may be meant.
-// Thread: any one; no locks. Lifetime: of a Block; portals end with their transaction or their server.
+// Task: tracks the unnamed portal by itself and all named portals of a transaction together, since an Execute may use
+// any of them. Thread: any one; no locks. Lifetime: that of a Block; portals end with their transaction or their
+// server.
 #pragma once
 
 #include <optional>
@@ -12,7 +13,7 @@
 
 namespace holdfast::protocol {
 
-// What the exchange has to know of a statement with this verdict.
+// What the exchange needs to know of a statement with this verdict.
 [[nodiscard]] Trait traits_of(const sql::Verdict& verdict);
 // The traits of a portal that may be bound to either of two statements.
 [[nodiscard]] Trait either(Trait a, Trait b);
@@ -29,7 +30,7 @@ class Portals {
       named_ = named_ ? either(*named_, traits) : traits;
     }
   }
-  // Of an Execute. A portal that was never bound fails there: nothing runs.
+  // The traits of an Execute. If the portal was never bound the Execute fails: nothing runs.
   [[nodiscard]] Trait of(Name name) const { return name == Name::unnamed ? unnamed_ : named_.value_or(Trait::none); }
   // A simple Query destroys the unnamed portal (exec_simple_query, src/backend/tcop/postgres.c).
   void queried() { unnamed_ = Trait::none; }

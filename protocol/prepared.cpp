@@ -3,15 +3,15 @@
 #include <charconv>
 #include <utility>
 
+#include "protocol/client_errors.hpp"
 #include "protocol/invariant.hpp"
 #include "protocol/message.hpp"
-#include "protocol/told.hpp"
 
 namespace holdfast::protocol {
 
 namespace {
 
-// Closed for one that is added: more than one, so that a list that grew over its limit shrinks again.
+// How many statements may be closed for one that is added: more than one, so that a list over its limit shrinks again.
 constexpr std::size_t victims_at_once = 2;
 
 void inject(StatementPlan& plan, char tag, std::uint32_t cookie) {
@@ -31,8 +31,8 @@ void write_parse(std::vector<std::byte>& out, std::string_view name, const State
   writer.end();
 }
 
-// The head of a client's message with the statement's name replaced; its length counts the rest, which follows as it
-// is.
+// The head of a client's message with the statement's name replaced; its length includes the rest, which follows
+// unchanged.
 void write_head(std::vector<std::byte>& out, const StatementMessage& request, const Frame& frame,
                 std::string_view name) {
   const std::size_t old_size = request.name_end - request.name_at;
@@ -42,7 +42,7 @@ void write_head(std::vector<std::byte>& out, const StatementMessage& request, co
   writer.bytes(frame.bytes.subspan(header_size, request.name_at - header_size)).text(name);
 }
 
-// A message that starts a transaction like the client's and fails in it: no statement has id 0.
+// A message that fails as the client's would, inside the same transaction: no statement has id 0.
 void write_failing(std::vector<std::byte>& out) {
   Writer writer(out);
   writer.begin(client::describe).letter('S').text(ServerName(0).view());
@@ -72,14 +72,14 @@ StatementMessage::Fault fault_of(ClientStatements::Answer answer) {
   return StatementMessage::Fault::malformed;
 }
 
-// Reads the statement's name at the reader's place; says where it stands in the frame.
+// Reads the statement's name at the reader's position; records where it stands in the frame.
 std::string_view read_name(Reader& reader, const Frame& frame, StatementMessage& request) {
   request.name_at = static_cast<std::uint32_t>(frame.bytes.size() - reader.remaining());
   const std::string_view name = reader.text();
   request.name_end = static_cast<std::uint32_t>(frame.bytes.size() - reader.remaining());
   request.named = !name.empty();
   if (!reader.ok()) {
-    // Of a message in pieces only the head is seen: a name that doesn't end there is too long to be looked into.
+    // Only the head of a message in pieces is seen: a name that doesn't end within it is too long.
     request.fault = frame.last ? StatementMessage::Fault::malformed : StatementMessage::Fault::too_many;
     request.name_end = request.name_at;
   } else if (frame.length > max_message_length - sizeof(ServerName)) {
@@ -112,7 +112,7 @@ Error error_of(const StatementMessage& request, Bytes frame) {
     case Fault::none:
     case Fault::wait: break;
   }
-  // Only an opaque statement fails without a fault of the message's own.
+  // Without a fault of the message itself, only an opaque statement fails.
   return told(Tell::statement_too_long, {statement});
 }
 
@@ -161,7 +161,7 @@ StatementMessage Prepared::understand_use(const Frame& frame, ClientStatements& 
   if (frame.tag == client::bind) {
     reader.text();  // the portal; if it doesn't end, neither does the name behind it
   } else if (reader.letter() != 'S') {
-    return {};  // of a portal
+    return {};  // it describes a portal
   }
   const std::string_view name = read_name(reader, frame, request);
   if (request.fault != StatementMessage::Fault::none) return request;
@@ -242,7 +242,8 @@ StatementPlan Prepared::prepare_use(const StatementMessage& request, const Frame
   return plan;
 }
 
-// Must the statement be parsed? Then what is in its way is closed: itself where it's stale, and others over the limit.
+// True if the statement must be parsed. Then whatever is in its way is closed: itself if it is stale, and others if
+// there are too many.
 bool Prepared::make_room(Statement& statement, StatementPlan& plan, ClientStatements& client, ServerStatements& server,
                          std::vector<std::byte>& out) {
   const auto presence = server.use(statement);

@@ -1,19 +1,19 @@
 // Prepared statements over shared servers: what to send for a client's Parse, Bind, Describe, Close and Query.
 //
 // Task: clients name statements as they like; servers are shared, so there a statement is called "hf_<id>". A statement
-// that the server lacks is parsed in the same write, in front of the message that needs it; its answer is swallowed. A
-// Parse of one that it has is answered here. Sans-io: two steps, because a statement is routed before its server is
-// known.
+// that the server lacks is parsed in the same write, in front of the message that needs it; the answer to that Parse is
+// swallowed. A client's Parse of a statement that the server has is answered here. No I/O; two steps, because a
+// statement is routed before its server is known.
 //
 //   frame ── understand(client) ──> StatementMessage ── route, get a server ──> prepare(server) ──> StatementPlan +
 //   bytes
-//                │ wait: keep the frame and ask again when something was settled          │
+//                │ wait: keep the frame, call again when something was settled            │
 //                                                     settle(cookie, outcome) <── Exchange ┘
 //
 // The bytes to send are `out`, then frame.bytes.subspan(plan.replaced), then the rest of a streamed body unchanged.
-// For `answer` and `fail` the client's frame is not forwarded (replaced covers all of it, and later pieces are
-// dropped). Messages that must be noted in Exchange, in order: plan.injected, then the client's own. Thread: the
-// worker's. No allocation for statements and names that are known.
+// For `answer` and `fail` the client's frame is not forwarded (`replaced` covers all of it, and later pieces are
+// dropped). Exchange must be told of these messages, in order: plan.injected, then the client's own. Thread: the
+// worker's. No allocation for known statements and names.
 #pragma once
 
 #include <array>
@@ -43,7 +43,7 @@ struct StatementMessage {
   enum class Kind : std::uint8_t { parse, bind, describe, close, query, sync, other };
   enum class Fault : std::uint8_t {
     none,
-    wait,       // nothing was done; the outcome depends on messages in flight: ask again once some are settled
+    wait,       // nothing was done; the outcome depends on messages in flight: call again once some are settled
     duplicate,  // 42P05
     unknown,    // 26000
     too_many,   // 54000: too many names, or a name that does not fit the framer's head
@@ -52,17 +52,17 @@ struct StatementMessage {
   Kind kind = Kind::other;
   Fault fault = Fault::none;
   bool named = false;
-  bool answered = false;      // Parse and Close that need no server
+  bool answered = false;      // a Parse or Close that needs no server
   std::uint32_t cookie = 0;   // to be settled with the message; 0: nothing to settle
   std::uint32_t name_at = 0;  // where the statement's name begins and ends (with its NUL) in frame.bytes
   std::uint32_t name_end = 0;
-  StatementRef statement;  // Parse: the one made; Bind, Describe: the one meant; null: not about a statement
+  StatementRef statement;  // Parse: the one it makes; Bind, Describe: the one it uses; null: not about a statement
 };
 
-// Names and texts of a fault, as PostgreSQL says them.
+// The error for a fault, in PostgreSQL's words.
 [[nodiscard]] Error error_of(const StatementMessage& request, Bytes frame);
 
-// A message of ours before the client's; its answer is swallowed, an error of a Parse is the client's.
+// A message of ours in front of the client's; its answer is swallowed, but an error in a Parse is passed to the client.
 struct Injected {
   char tag = 0;
   std::uint32_t cookie = 0;
@@ -71,13 +71,13 @@ struct Injected {
 struct StatementPlan {
   enum class Kind : std::uint8_t {
     forward,  // goes to the server, its head possibly rewritten
-    answer,   // answered here in its turn, by an empty message of `answer_tag`; nothing of it is sent
-    fail,     // `out` holds a message that fails on the server with 26000; the client gets error_of() instead of that
+    answer,   // answered here in its turn, by an empty message with `answer_tag`; nothing of it is sent
+    fail,     // `out` has a message that fails on the server with 26000; the client gets error_of() instead of that
               // error
   };
   Kind kind = Kind::forward;
   char answer_tag = 0;         // ParseComplete or CloseComplete
-  std::uint32_t replaced = 0;  // bytes at the front of the frame that `out` stands for
+  std::uint32_t replaced = 0;  // bytes at the front of the frame that `out` replaces
   std::uint8_t injected_count = 0;
   std::array<Injected, 4> injected{};
 
@@ -94,7 +94,7 @@ class Prepared {
   Prepared(StatementTable& table, Options options) : table_(table), options_(options) {}
 
   // First step, for Parse, Bind, Describe, Close, Query, Sync; any other message is `other`. `frame` is a `start`
-  // frame. A Parse that isn't whole becomes an opaque statement. Changes `client`, but for `wait`.
+  // frame. A Parse that isn't whole becomes an opaque statement. Changes `client`, except when it returns `wait`.
   [[nodiscard]] StatementMessage understand(const Frame& frame, ClientStatements& client);
   // Second step. Appends to `out`. Changes `server`. Called in the order of the messages.
   [[nodiscard]] StatementPlan prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,

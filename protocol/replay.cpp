@@ -20,11 +20,22 @@ void Replay::began(Repeatable may) {
       kept_ = may;
       return;
     case State::unsent:
+      // Both may still be taken back; neither is repeated once they have left.
+      kept_ = Repeatable::no;
+      return;
     case State::recording: state_ = State::spoiled; return;
     case State::spoiled:
-    case State::refused:  // the session doesn't go on before the rest is swallowed
+    case State::refused:  // the session takes no more messages until the remaining answers are swallowed
     case State::lost: return;
   }
+}
+
+// From here on only a proven read is worth keeping.
+void Replay::leave() {
+  state_ = kept_ == Repeatable::yes ? State::recording : State::spoiled;
+  if (kept_ == Repeatable::yes) return;
+  passing_ = {};
+  bytes_.clear();
 }
 
 void Replay::keep() {
@@ -36,7 +47,7 @@ void Replay::keep() {
     return;
   }
   kept_ = Repeatable::no;
-  if (state_ == State::recording) state_ = State::spoiled;
+  state_ = State::spoiled;
 }
 
 bool Replay::refused(const Refusal& refusal) {
@@ -49,7 +60,8 @@ bool Replay::refused(const Refusal& refusal) {
 
 void Replay::lost(const Loss& loss, bool cut) {
   const bool refused_first = state_ == State::refused;
-  const bool proven = refused_first || (state_ == State::recording && loss.outcome == Loss::Outcome::repeatable);
+  const bool proven = refused_first || state_ == State::unsent ||
+                      (state_ == State::recording && loss.outcome == Loss::Outcome::repeatable);
   if (state_ == State::none) return;
   state_ = proven && !cut ? State::lost : State::spoiled;
   refused_first_ = refused_first;

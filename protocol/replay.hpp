@@ -1,27 +1,31 @@
-// May this unit run again? The whole of promise 1, nothing runs twice, stands here.
+// May this unit run again? Promise 1, nothing runs twice, is decided here and nowhere else.
 //
 // Task: keeps the first unit that a client sends to a server as it came, for as long as it may have to be sent again,
 // and says whether it may. Owner: the conversation of a client with one server. Thread: any one; no locks. Lifetime:
-// from the moment the server was taken until it is given back.
+// from the moment the server is taken until it is given back.
 //
-//   began         the unit's first message is composed for the server          record   its bytes, as the client sent them
-//   sent          some of it has gone to the server's socket
-//   delivered     something of its answer, or an answer of the proxy's own to a part of it, is for the client
-//   refused       a standby said that it can't run it                          lost     the server's connection ended
+//   event      | meaning
+//   began      | a unit's first message is composed for the server
+//   record     | its bytes, as the client sent them
+//   sent       | some of it has gone to the server's socket
+//   delivered  | part of its answer, or an answer of ours to a part of it, has been put out for the client
+//   refused    | a standby said that it can't run it
+//   lost       | the server's connection ended
 //
 //   none ──began──> unsent ──sent──> recording ──refused──> refused ──┐
-//                     │  │               │  └──────lost───> lost      │ each is final: the server is given back and the
-//                     │  └──delivered─┐  │ delivered, too long,       │ unit, if it may run again, is put in front of
-//                     │               │  │ another unit               │ what the client sent since
-//                     │ may write      v  v                           │
-//                     └────sent────> spoiled <────────────────────────┘ (a loss that proves nothing: spoiled)
+//                     │ │                │  └──────lost───> lost      │ each is final: the server is given back and
+//                     │ │                │                            │ the unit, if it may run again, is put in front
+//                     │ └─delivered,   ──┤ delivered, too long,       │ of what the client sent since
+//                     │   sent and may   │ another unit behind it     │
+//                     │   write          v                            │
+//                     │               spoiled <───────────────────────┘ a loss that proves nothing
+//                     └─another unit behind it: still unsent, and spoiled once sent; lost: lost
 //
-// | state     | may run again                                             | because                                     |
-// |-----------|-----------------------------------------------------------|---------------------------------------------|
-// | unsent    | anything, on any server (take_back)                       | not one byte of it has left                 |
-// | recording | a proven read in autocommit, when its server dies         | it changes nothing, and nothing was passed on |
-// | refused   | a proven read in autocommit, on the primary               | the standby ran nothing of it               |
-// | spoiled   | never                                                     | somebody has seen a part of it, or it may write |
+//   state      | may run again                                      | because
+//   unsent     | anything, on any server (take_back, lost)          | not one byte of it has left
+//   recording  | a proven read in autocommit, if its server dies    | it changes nothing, nothing was passed on
+//   refused    | a proven read in autocommit, on the primary        | the standby ran nothing, or rolled it back
+//   spoiled    | never                                              | a part of its answer is out, or it may write
 #pragma once
 
 #include <cstddef>
@@ -35,19 +39,19 @@
 
 namespace holdfast::protocol {
 
-// An ErrorResponse to something of the unit, and what surrounds it.
+// An ErrorResponse to a message of the unit, and its circumstances.
 struct Refusal {
   SqlState state;
-  bool by_primary = false;     // then there is nobody else to ask
+  bool by_primary = false;     // no other member could run it
   bool replicas_only = false;  // `route: replica`: the client wants no primary
   char status = 'I';           // of the last ReadyForQuery
-  bool block_opening = false;  // the BEGIN that was deferred went along: the block is on this standby
-  bool awaits_sync = false;    // the unit's Sync has not come: the client may wait for this very answer first
-  bool passed_on = false;      // something of this pass is for the client already, or its names have changed
+  bool block_opening = false;  // the deferred BEGIN went along: the block is on this standby
+  bool awaits_sync = false;    // the unit's Sync has not come: the client may be waiting for this very answer
+  bool passed_on = false;      // this pass has put out something for the client already, or its names have changed
 
-  // A conflict with replay, which another member need not have; the text itself may stay on replicas.
+  // A conflict with WAL replay, which another member need not have; statements of this shape may stay on replicas.
   [[nodiscard]] bool conflict() const;
-  // A state by which a standby says that it ran nothing, or rolled back what it ran.
+  // An SQLSTATE by which a standby says that it ran nothing, or rolled back what it ran.
   [[nodiscard]] bool repeatable() const;
 };
 
@@ -57,7 +61,7 @@ class Replay {
   enum class Again : std::uint8_t { no, elsewhere, on_primary };
   enum class Repeatable : std::uint8_t { no, yes };
 
-  // A longer unit is not kept: it may be taken back while unsent, and never repeated.
+  // A longer unit is not kept: it may be taken back while unsent, but is never repeated.
   static constexpr std::size_t longest = 16 * 1024;
 
   explicit Replay(SpareBuffers& buffers) : buffers_(&buffers) {}
@@ -65,12 +69,12 @@ class Replay {
   Replay& operator=(const Replay&) = delete;
   ~Replay() { buffers_->give(std::move(bytes_)); }
 
-  // `may`: the router's verdict of the whole unit: a proven read, outside a block, that leaves nothing behind. Only the
-  // first unit on a server is ever kept: behind it this spoils.
+  // `may` is yes if the whole unit is a proven read, outside a block, that leaves nothing behind. Only the first unit
+  // on a server is ever kept: a second call spoils it.
   void began(Repeatable may);
-  // `bytes` stay where they are until the end of the pass: pass_ended().
+  // `bytes` stay where they are until the end of the pass: sent() or pass_ended().
   void record(Bytes bytes) {
-    if (kept_ == Repeatable::no) return;
+    if (kept_ == Repeatable::no && state_ != State::unsent) return;
     if (!passing_.empty() && passing_.data() + passing_.size() == bytes.data()) {
       passing_ = {passing_.data(), passing_.size() + bytes.size()};
       return;
@@ -78,39 +82,43 @@ class Replay {
     pass_ended();
     passing_ = bytes;
   }
-  // What was recorded is kept, before the memory that it lies in is used for something else.
+  // Some of it was sent. What is needed of what was recorded is kept, before its memory is used for something else.
+  void sent() {
+    if (state_ == State::unsent) leave();
+    pass_ended();
+  }
+  // Nothing was sent in this pass.
   void pass_ended() {
     if (!passing_.empty()) keep();
-  }
-  void sent() {
-    pass_ended();
-    if (state_ == State::unsent) state_ = kept_ == Repeatable::yes ? State::recording : State::spoiled;
   }
   void delivered() {
     if (state_ == State::recording || state_ == State::unsent) state_ = State::spoiled;
   }
-  // True: the rest of its answers must be swallowed (swallowing()), and it runs again on the primary.
+  // True: the rest of the unit's answers must be swallowed (swallowing()), and it runs again on the primary.
   [[nodiscard]] bool refused(const Refusal& refusal);
-  // `cut`: half a message of the client's has gone to the server that is lost.
+  // `cut`: the unit must not run again, whatever `loss` says: only part of a message had been sent, for example.
   void lost(const Loss& loss, bool cut);
-  // The send failed as a whole. True: the client's bytes may be shown again as if they had just come.
+  // The send failed as a whole. True: the client's bytes may be shown again as if they had just come: bytes(), and
+  // behind them passing(), which lies where it was received.
   [[nodiscard]] bool take_back() const { return state_ == State::unsent; }
+  [[nodiscard]] Bytes passing() const { return passing_; }
 
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] bool swallowing() const { return state_ == State::refused; }
   [[nodiscard]] Again again() const;
-  // The unit as the client sent it; what again() allows to be sent.
+  // The unit as the client sent it: what to send if again() allows it.
   [[nodiscard]] Bytes bytes() const { return bytes_; }
 
  private:
   void keep();
+  void leave();
 
   SpareBuffers* buffers_;
   Bytes passing_;  // recorded in this pass and not kept yet
   std::vector<std::byte> bytes_;
   State state_ = State::none;
   Repeatable kept_ = Repeatable::no;
-  bool refused_first_ = false;  // of State::lost: a standby had refused it before
+  bool refused_first_ = false;  // in State::lost: a standby had refused it before
 };
 
 [[nodiscard]] const char* name_of(Replay::State state);

@@ -64,7 +64,8 @@ Result<ReportedRef> ReportedTable::with(const ReportedRef& from, std::string_vie
   return to;
 }
 
-// So that the next time is a look and no more. Flips are between few values: of more the oldest is forgotten.
+// Makes the next such change a look-up. Values mostly alternate between a few: beyond that the oldest step is
+// forgotten.
 void ReportedTable::remember(ReportedSet& from, std::string_view name, std::string_view value, ReportedSet* to) {
   ReportedSet::Step step{.name = std::string(name), .value = std::string(value), .to = to};
   if (from.steps_.size() < ReportedSet::steps_kept) {
@@ -97,7 +98,7 @@ void ReportedTable::unreferenced() {
 }
 
 void ReportedTable::drop_idle() {
-  // Steps may lead to what goes: all are forgotten, and learnt again.
+  // Steps may lead to sets that are deleted here: all steps are forgotten, and learnt again.
   for (auto& [hash, set] : sets_) {
     set->steps_.clear();
     set->next_step_ = 0;

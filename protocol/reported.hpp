@@ -1,12 +1,13 @@
-// What servers report of themselves (ParameterStatus), and what a client must be told when it meets another server.
+// What servers report about themselves (ParameterStatus), and what a client must be told when it gets another server.
 //
-// Task: the reported parameters of one connection as an immutable interned set. Servers of one cluster mostly report
-// the same, so that thousands of links share one set, "is there anything to tell?" is a comparison of pointers, and
-// flips back and forth follow remembered transitions without allocating. Owner: ReportedTable, one per worker. Thread:
-// the worker's. Values are the server's own words (UTF8, not 'utf-8'); the client is told of each change once.
+// Task: keeps the reported parameters of one connection as an immutable interned set. Servers of one cluster mostly
+// report the same, so that thousands of links share one set, "is there anything to tell?" is a comparison of pointers,
+// and values that change back and forth follow remembered transitions without allocating. Owner: ReportedTable, one per
+// worker. Thread: the worker's. Values are as the server reports them (UTF8, not 'utf-8'); the client is told of each
+// change once.
 //
 // in_hot_standby is not passed on from members: the endpoint answers for the role that it promises. Make the client's
-// first set with the role's value and ask difference() with RoleReports::keep, which leaves it out.
+// first set with the role's value and call difference() with RoleReports::keep, which leaves it out.
 #pragma once
 
 #include <cstddef>
@@ -36,8 +37,8 @@ class ReportedSet {
   friend class ReportedRef;
   ReportedSet() = default;
 
-  // One change that was made from here before. Sets without a reference stay until drop_idle(), which forgets all
-  // steps.
+  // One change that was made from this set before. Sets without a reference stay until drop_idle(), which also forgets
+  // all steps, so `to` is valid.
   struct Step {
     std::string name;
     std::string value;
@@ -68,7 +69,7 @@ class ReportedRef {
   [[nodiscard]] std::span<const Parameter> parameters() const {
     return set_ != nullptr ? set_->parameters() : std::span<const Parameter>{};
   }
-  // Null: not reported.
+  // Null if it was not reported.
   [[nodiscard]] const std::string* find(std::string_view name) const;
   friend bool operator==(const ReportedRef&, const ReportedRef&) = default;
 
@@ -80,7 +81,7 @@ class ReportedRef {
 
 class ReportedTable {
  public:
-  // What one server may make us keep. PostgreSQL 15 reports 14 parameters; extensions may add some.
+  // Bounds on what one server can make us keep. PostgreSQL 15 reports 14 parameters; extensions may add some.
   static constexpr std::size_t max_parameters = 64;
   static constexpr std::size_t max_bytes = 16384;  // names and values of a set
   static constexpr std::size_t idle_kept = 256;    // sets without a reference that are kept for their transitions
@@ -90,7 +91,7 @@ class ReportedTable {
   ReportedTable& operator=(const ReportedTable&) = delete;
   ~ReportedTable();  // no reference may be left
 
-  // `from` with this parameter reported. 54000 when the server reports more than the limits: close that server.
+  // `from` with this parameter added or changed. 54000 when the server reports more than the limits: close that server.
   [[nodiscard]] Result<ReportedRef> with(const ReportedRef& from, std::string_view name, std::string_view value);
 
   [[nodiscard]] std::size_t size() const { return sets_.size(); }
@@ -103,13 +104,13 @@ class ReportedTable {
   static void remember(ReportedSet& from, std::string_view name, std::string_view value, ReportedSet* to);
 
   std::unordered_multimap<std::uint64_t, ReportedSet*> sets_;
-  std::size_t idle_ = 0;  // of them without a reference
+  std::size_t idle_ = 0;  // how many of them have no reference
 };
 
 enum class RoleReports : std::uint8_t { pass, keep };  // keep: in_hot_standby stays what the client was told
 
-// What a client that knows `from` must be told to know `to`: calls tell(name, value) for each. What `to` lacks is left
-// as it is: a server can't un-report. Nothing to tell and no work when both are the same set.
+// What a client that knows `from` must be told to know `to`: calls tell(name, value) for each parameter that differs.
+// Parameters that `to` lacks are left as they are: a report can't be withdrawn. No work when both are the same set.
 template <typename Tell>
 void difference(const ReportedRef& from, const ReportedRef& to, RoleReports role, Tell&& tell) {
   if (from == to) return;

@@ -5,15 +5,16 @@
 
 namespace holdfast::protocol {
 
-// Who a message comes from, and so whose its answers are.
+// Where a message comes from, and so what becomes of its answers.
 enum class Origin : std::uint8_t {
-  client,  // the client's own: its answers are passed on
-  proxy,   // injected (a statement that the server lacks, a setting): its answers are swallowed
-  failing,  // sent in place of a client's message so that the server fails here; its ErrorResponse is replaced by our own
+  client,   // the client's own: its answers are passed on
+  proxy,    // injected (a statement that the server lacks, a setting): its answers are swallowed
+  failing,  // sent in place of a client's message so that the server fails here; its ErrorResponse is replaced by our
+            // own
 };
 
-// What is known of the statement behind a Query or an Execute: bits, asked when the server dies. For a message that
-// runs nothing they mean nothing. Several statements in one Query: the bits of all of them, `repeatable` if all are.
+// What is known of the statement behind a Query or an Execute: bits, read when the server dies. They have no meaning
+// for a message that runs nothing. Several statements in one Query: the bits of all of them, `repeatable` if all are.
 enum class Trait : std::uint8_t {
   none = 0,
   repeatable = 1U << 0,      // a proven read (sql::Verdict::repeatable), or a BEGIN: running it again changes nothing
@@ -21,7 +22,7 @@ enum class Trait : std::uint8_t {
   commits = 1U << 2,         // COMMIT, END, PREPARE TRANSACTION
   rolls_back = 1U << 3,      // ROLLBACK, ABORT; not ROLLBACK TO
   commits_itself = 1U << 4,  // outside a block it may commit before its Sync: VACUUM, CREATE DATABASE, CALL, DO
-  may_commit = 1U << 5,      // a COMMIT may hide in it, also inside a block: text that was not understood, or several
+  may_commit = 1U << 5,      // it may contain a COMMIT, also inside a block: text that was not understood, or several
                              // statements with transaction control among them
 };
 constexpr Trait operator|(Trait a, Trait b) {

@@ -8,19 +8,20 @@
 #include <memory>
 #include <utility>
 
+#include "protocol/invariant.hpp"
 #include "protocol/request.hpp"
 
 namespace holdfast::protocol {
 
-// First in, first out, with access by position. The first few live inside; a deep pipeline moves it to the heap, and
-// release_spare() back. Thread: any one. Not copyable: it lies in an exchange.
+// First in, first out, with access by position. The first few entries live inside; a deep pipeline moves the queue to
+// the heap, and release_spare() back. Thread: any one. Not copyable: it is part of an exchange.
 class RequestQueue {
  public:
   enum Mark : std::uint8_t {
     local = 1U << 0,        // answered by the proxy
     flush_after = 1U << 1,  // local: a Flush came behind it
-    answered = 1U << 2,     // had an answer already; another one finishes it
-    failed = 1U << 3,       // Q, F, S: its ErrorResponse is behind us, only ReadyForQuery is to come
+    answered = 1U << 2,     // has had an answer; another one finishes it
+    failed = 1U << 3,       // Q, F, S: its ErrorResponse has come, only ReadyForQuery is to follow
   };
   struct Entry {
     std::uint32_t cookie = 0;
@@ -54,10 +55,11 @@ class RequestQueue {
     ++size_;
   }
   void pop_front(std::size_t count = 1) {
+    if (!holds(count <= size_, "a request is taken from a queue that has none")) return;
     head_ = static_cast<std::uint32_t>((head_ + count) & mask_);
     size_ -= static_cast<std::uint32_t>(count);
   }
-  // Takes out `count` from position `at` on. O(at): what lies before them moves up.
+  // Removes `count` entries from position `at` on. O(at): the entries before them move up.
   void erase(std::size_t at, std::size_t count) {
     for (std::size_t i = at; i-- > 0;) (*this)[i + count] = (*this)[i];
     pop_front(count);

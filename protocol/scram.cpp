@@ -88,7 +88,7 @@ bool is_saslname(std::string_view text) {
   return true;
 }
 
-// "a=value,b=value": attributes are asked for in the one order that the grammar allows.
+// "a=value,b=value": attributes are read in the one order that the grammar allows.
 class Attributes {
  public:
   explicit Attributes(std::string_view rest) : rest_(rest), more_(!rest.empty()) {}
@@ -106,8 +106,8 @@ class Attributes {
     return value;
   }
 
-  // Optional extensions may stand at the end of a message and mean nothing to us. Names that SCRAM itself uses are
-  // none: there they are doubled or out of order.
+  // Optional extensions may stand at the end of a message and are ignored. SCRAM's own attribute names are no
+  // extensions: at this point they are duplicates or out of order.
   [[nodiscard]] bool skip_extensions() {
     constexpr std::string_view reserved = "anmrcsipve";
     while (more_) {
@@ -244,7 +244,7 @@ Result<std::string> ServerExchange::parse_first(std::string_view message) {
   } else if (flag == "n" || flag == "y") {
     if (options_.plus_selected) return malformed("SCRAM-SHA-256-PLUS without channel binding");
     if (flag == "y" && options_.channel_binding) {
-      // It could bind and was made to believe that we can't: somebody took -PLUS out of our list.
+      // The client could bind and was made to believe that we can't: an attacker removed -PLUS from our list.
       return fail(sqlstate::invalid_authorization, "SCRAM channel binding negotiation error");
     }
   } else {
@@ -264,7 +264,7 @@ Result<std::string> ServerExchange::parse_first(std::string_view message) {
   if (attributes.name() == 'm') {
     return fail(sqlstate::feature_not_supported, "client requires an unsupported SCRAM extension");
   }
-  // The name is that of the StartupMessage, as in PostgreSQL: this one only has to be well-formed.
+  // The user is that of the StartupMessage, as in PostgreSQL: this name only has to be well-formed.
   const auto name = attributes.take('n');
   if (!name || !is_saslname(*name)) return malformed("user name");
   const auto client_nonce = attributes.take('r');
@@ -285,7 +285,7 @@ Result<std::string> ServerExchange::parse_first(std::string_view message) {
 Result<std::string> ServerExchange::parse_final(std::string_view message) {
   if (message.size() > max_client_message) return malformed("too long");
   if (message.contains('\0')) return malformed("length does not match input length");
-  // The proof comes last and signs all that stands before it. Base64 has no comma, so it is behind the last one.
+  // The proof comes last and signs everything before it. Base64 has no comma, so it stands behind the last one.
   const auto proof_start = message.rfind(",p=");
   if (proof_start == message.npos) return malformed("no proof");
   const auto without_proof = message.substr(0, proof_start);
@@ -314,7 +314,7 @@ Result<std::string> ServerExchange::parse_final(std::string_view message) {
   auto server_signature = hmac(verifier_.server_key, auth_message);
   if (!server_signature) return std::unexpected(server_signature.error());
 
-  // All is computed before anything is judged: a user that doesn't exist takes as long as a wrong password.
+  // Everything is computed before anything is judged: a user that doesn't exist takes as long as a wrong password.
   const bool proven = *stored_key == verifier_.stored_key;
   if (!proven || verifier_.mock) return fail(sqlstate::invalid_password, "");
   keys_ = Keys{.client_key = client_key, .server_key = verifier_.server_key};
@@ -344,7 +344,7 @@ Result<std::string> ClientExchange::client_first() {
     if (!fresh) return broken(fresh.error().state, fresh.error().message);
     options_.nonce = std::move(*fresh);
   }
-  // No user name, as libpq: servers take that of the StartupMessage.
+  // No user name, as in libpq: servers take that of the StartupMessage.
   client_first_bare_ = "n=,r=" + options_.nonce;
   state_ = State::first;
   return gs2_header() + client_first_bare_;
@@ -361,7 +361,7 @@ Result<void> ClientExchange::server_first(std::string_view message) {
   if (attributes.name() == 'm') return bad("mandatory extension");
   const auto nonce = attributes.take('r');
   if (!nonce || !is_nonce(*nonce)) return bad("nonce");
-  // Without a part of the server's own an old answer could be replayed to us.
+  // If the server added nothing of its own, an old answer could be replayed to us.
   if (!nonce->starts_with(options_.nonce) || nonce->size() == options_.nonce.size()) return bad("foreign nonce");
   const auto salt_text = attributes.take('s');
   auto salt = salt_text ? base64_decode(*salt_text) : std::nullopt;

@@ -1,10 +1,10 @@
 // SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677; manual, 55.3), both ends, as text messages.
 //
 // Task: the arithmetic and the strict parsing. Framing is done by auth (towards clients) and login (towards servers).
-// Thread: any one at a time; no locks, no I/O, no clock. Everything here takes microseconds but salted_password() and
-// make_verifier(), which take milliseconds (5 ms at 4,096 iterations) and must never be called on a worker.
+// Thread: any one at a time; no locks, no I/O, no clock. Everything here takes microseconds except salted_password()
+// and make_verifier(), which take milliseconds (5 ms at 4,096 iterations) and must never be called on a worker.
 //
-// Pass-through: a client that proves itself gives away its ClientKey to whoever holds the StoredKey. With it and the
+// Pass-through: a client that proves itself reveals its ClientKey to a verifier that has the StoredKey. With it and the
 // ServerKey a proxy can log in to any server that has the same verifier for the role (same salt and iterations),
 // without the password and without PBKDF2: ServerExchange::keys() feeds ClientExchange.
 #pragma once
@@ -29,14 +29,14 @@ inline constexpr std::string_view mechanism_plus = "SCRAM-SHA-256-PLUS";
 // SCRAM_SHA_256_DEFAULT_ITERATIONS and SCRAM_DEFAULT_SALT_LEN, src/include/common/scram-common.h.
 inline constexpr std::uint32_t default_iterations = 4096;
 inline constexpr std::size_t default_salt_size = 16;
-// PG_MAX_SASL_MESSAGE_LENGTH, src/backend/libpq/auth-sasl.c: longer messages of a client are refused.
+// PG_MAX_SASL_MESSAGE_LENGTH, src/backend/libpq/auth-sasl.c: longer messages from a client are refused.
 inline constexpr std::size_t max_client_message = 1024;
-// A server's first message may carry a longer salt than ours, but not without end.
+// A server's first message may carry a longer salt than ours, within this bound.
 inline constexpr std::size_t max_server_message = 4096;
-// Iterations beyond this are refused: a hostile server could otherwise buy minutes of CPU with one message.
+// More iterations are refused: a hostile server could otherwise cost us minutes of CPU with one message.
 inline constexpr std::uint32_t max_iterations = 1'000'000;
 
-// SaltedPassword, ClientKey, StoredKey or ServerKey: a SHA-256 in size, a secret. Prints as "[secret]".
+// SaltedPassword, ClientKey, StoredKey or ServerKey: 32 bytes, a secret. Prints as "[secret]".
 struct Key {
   std::array<std::byte, 32> bytes{};
 
@@ -44,15 +44,15 @@ struct Key {
   friend std::ostream& operator<<(std::ostream& out, const Key& key);
 };
 
-// What a client of a server needs instead of the password.
+// What the client of a server needs instead of the password.
 struct Keys {
   Key client_key;
   Key server_key;
   friend bool operator==(const Keys&, const Keys&) = default;
 };
 
-// What a server keeps of a password (pg_authid.rolpassword). Not enough to log in elsewhere, but enough to recognise
-// the password offline: handle it like a secret.
+// What a server stores of a password (pg_authid.rolpassword). Not enough to log in elsewhere, but enough to guess the
+// password offline: handle it like a secret.
 struct Verifier {
   std::uint32_t iterations = default_iterations;
   std::vector<std::byte> salt;
@@ -66,44 +66,45 @@ struct Verifier {
   [[nodiscard]] std::string print() const;
 };
 
-// SaltedPassword, the slow step (PBKDF2). NEVER ON A WORKER: run it where waiting harms nobody.
-// The password is prepared as PostgreSQL does it for ASCII and for what isn't UTF-8: used as it is. Of other UTF-8,
-// PostgreSQL (src/common/saslprep.c) makes the NFKC form first and this does not (no library at hand has the tables):
-// passwords that are not in NFKC already, such as ones with ligatures or no-break spaces, fail here.
+// SaltedPassword, the slow step (PBKDF2). NEVER ON A WORKER: run it on a thread that may block.
+// The password is used as it is. PostgreSQL does the same with ASCII and with what isn't UTF-8, but takes the NFKC form
+// of other UTF-8 (src/common/saslprep.c), which this does not (no library at hand has the tables): passwords that are
+// not in NFKC already, such as ones with ligatures or no-break spaces, fail here.
 [[nodiscard]] Result<Key> salted_password(std::string_view password, Bytes salt, std::uint32_t iterations);
 
-// ClientKey and ServerKey from it: fast.
+// ClientKey and ServerKey, made from the SaltedPassword. Fast.
 [[nodiscard]] Result<Keys> keys_from(const Key& salted_password);
 
-// The verifier of a password. Slow as salted_password(): NEVER ON A WORKER, but when a configuration is loaded.
+// The verifier of a password. Slow like salted_password(): NEVER ON A WORKER; used when a configuration is loaded.
 [[nodiscard]] Result<Verifier> make_verifier(std::string_view password, Bytes salt,
                                              std::uint32_t iterations = default_iterations);
 
-// The verifier that goes with keys. Fast.
+// The verifier that belongs to these keys. Fast.
 [[nodiscard]] Result<Verifier> verifier_from(const Keys& keys, std::vector<std::byte> salt, std::uint32_t iterations);
 
-// For a user that doesn't exist or has no usable secret: the salt is the same each time the user is tried, and can't
-// be foretold without `secret` (random, one per process or shared by proxies that stand for one another), as in
+// For a user that doesn't exist or has no usable secret: the salt is the same for every attempt of that user, and can't
+// be predicted without `secret` (random, one per process or shared by proxies behind one address), as in
 // PostgreSQL's mock authentication (scram_mock_salt, src/backend/libpq/auth-scram.c). `iterations` should be what real
 // users have. Fast.
 [[nodiscard]] Result<Verifier> mock_verifier(std::string_view user, Bytes secret,
                                              std::uint32_t iterations = default_iterations);
 
-// Verifies a client.
+// The server's end: verifies a client.
 //
 //   first --client_first()--> final --client_final()--> succeeded
 //     |                         |
 //     +-------- error ----------+-----> failed (for good)
 //
 // Errors are PostgreSQL's: 08P01 for a malformed message, 0A000 for authorization identities and mandatory
-// extensions, 28000 for a channel binding that doesn't hold, 28P01 for a proof that doesn't. The 28P01 carries no
-// text: the caller knows the user's name.
+// extensions, 28000 for a channel binding that doesn't match, 28P01 for a wrong proof. The 28P01 carries no text: the
+// caller knows the user's name.
 class ServerExchange {
  public:
   struct Options {
     std::string nonce;  // tests only; empty: a fresh random one
-    // tls-server-end-point of the certificate we presented (TlsEngine::end_point). Set exactly when -PLUS was offered:
-    // then a client that says it could bind but believes we can't ('y') is being attacked, and is refused.
+    // tls-server-end-point of the certificate that we presented (TlsEngine::end_point). Set exactly when -PLUS was
+    // offered: then a client that says it could bind but believes that we can't ('y') is being attacked, and is
+    // refused.
     std::optional<std::vector<std::byte>> channel_binding;
     bool plus_selected = false;  // the client chose -PLUS: it must bind; otherwise it must not
   };
@@ -111,9 +112,9 @@ class ServerExchange {
   explicit ServerExchange(Verifier verifier) : ServerExchange(std::move(verifier), Options{}) {}
   ServerExchange(Verifier verifier, Options options);
 
-  // Takes client-first-message, gives server-first-message.
+  // Takes client-first-message, returns server-first-message.
   [[nodiscard]] Result<std::string> client_first(std::string_view message);
-  // Takes client-final-message, gives server-final-message ("v=…").
+  // Takes client-final-message, returns server-final-message ("v=…").
   [[nodiscard]] Result<std::string> client_final(std::string_view message);
 
   [[nodiscard]] bool succeeded() const { return state_ == State::succeeded; }
@@ -136,7 +137,7 @@ class ServerExchange {
   State state_ = State::first;
 };
 
-// Is the client of a server.
+// The client's end.
 //
 //   start --client_first()--> first --server_first()--> [needs_key --use()-->] ready --client_final()--> final
 //     final --server_final()--> verified
@@ -144,8 +145,8 @@ class ServerExchange {
 class ClientExchange {
  public:
   enum class Binding : std::uint8_t {
-    unsupported,  // gs2 'n': no TLS, or told not to bind
-    not_offered,  // gs2 'y': we could, the server doesn't offer -PLUS
+    unsupported,  // gs2 'n': no TLS, or binding is disabled
+    not_offered,  // gs2 'y': we could bind, but the server doesn't offer -PLUS
     end_point,    // gs2 'p=tls-server-end-point': the mechanism is -PLUS
   };
   struct Options {
@@ -163,8 +164,8 @@ class ClientExchange {
   // Takes server-first-message; refuses a nonce that doesn't begin with ours, no iterations or too many.
   [[nodiscard]] Result<void> server_first(std::string_view message);
 
-  // The caller derives salted_password(password, salt(), iterations()), away from the worker, and passes it to use().
-  // It may keep the result: for one password, salt and count it never changes.
+  // The caller derives salted_password(password, salt(), iterations()), not on a worker, and passes it to use().
+  // It may cache the result: for one password, salt and count it never changes.
   [[nodiscard]] bool needs_key() const { return state_ == State::needs_key; }
   [[nodiscard]] Bytes salt() const { return salt_; }
   [[nodiscard]] std::uint32_t iterations() const { return iterations_; }

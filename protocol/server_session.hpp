@@ -1,10 +1,10 @@
 // What one server connection has and what is under way on it: the server's side of a conversation, and the only place
-// that says whether the server may serve somebody else.
+// that says whether the server may serve another client.
 //
-// Task: the exchange, the statements that the server knows, the settings put on top of its defaults, the parameters that
-// it last reported, what was left behind in its session since it was clean, and how much of a client's message is begun
-// and not finished. Owner: the server's link. Thread: its worker's. Lifetime: the connection's; a hand-over to another
-// worker begins a new one.
+// Task: combines the exchange, the statements that the server knows, the settings put on top of its defaults, the
+// parameters that it last reported, the session state left behind since it was last clean, and how many bytes of a
+// client's message it still lacks. Owner: the server's link. Thread: its worker's. Lifetime: the connection's; a
+// hand-over to another worker begins a new one.
 #pragma once
 
 #include <cstdint>
@@ -26,10 +26,10 @@ class ServerSession {
   Exchange exchange;
   ServerStatements statements;
   SettingsRef settings;  // put on top of the server's defaults
-  ReportedRef reported;  // what it last said of itself
+  ReportedRef reported;  // the parameters that it last reported
 
-  // The client's message that was forwarded last lacks this many bytes. While it does the backend waits for them, and
-  // takes whatever comes next for them (SocketBackend, src/backend/tcop/postgres.c).
+  // The last forwarded message of the client lacks this many bytes. Until they come the server waits for them, and
+  // takes whatever is sent next for them (SocketBackend, src/backend/tcop/postgres.c).
   void owes(std::uint32_t bytes) { owed_ = bytes; }
   [[nodiscard]] std::uint32_t owed() const { return owed_; }
 
@@ -43,18 +43,18 @@ class ServerSession {
     dirt_ = sql::Effect::none;
   }
 
-  // Nothing is in flight, no transaction is open, and no message is half sent or half received: whom it serves may let
-  // go of it.
+  // Nothing is in flight, no transaction is open, and no message is half sent or half received: its client may give it
+  // back.
   [[nodiscard]] bool at_rest() const { return waits_for_rest() && owed_ == 0; }
-  // … but for the rest of a message that nobody needs any more.
+  // The same, except that the server may still lack the rest of a message that no longer matters.
   [[nodiscard]] bool waits_for_rest() const { return exchange.quiet() && framer.at_boundary(); }
-  // At rest, and for certain, and nothing of whom it served is left: a stranger may have it.
+  // Certainly at rest, and without traces of the client that it served: any client may have it.
   [[nodiscard]] bool may_serve_others() const {
     return at_rest() && exchange.may_release() && dirt_ == sql::Effect::none;
   }
 
-  // Tells the statements what became of the request that `reply` finished or failed, and of those that its error took
-  // along. `also`(cookie, outcome) hears the same, for the client's names.
+  // Settles the statement operations of the request that `reply` finished or failed, and of those dropped because of
+  // its error. `also`(cookie, outcome) is called for each, for the client's names.
   template <typename Also>
   void settle(const Reply& reply, Also&& also) {
     if (!reply.finished && !reply.failed) return;

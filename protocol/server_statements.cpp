@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "protocol/invariant.hpp"
+
 namespace holdfast::protocol {
 
 namespace {
@@ -15,7 +17,7 @@ ServerStatements::Presence ServerStatements::use(const Statement& statement) {
   if (slot == none) return Presence::absent;
   Entry& entry = entries_[slot];
   const bool unsure = entry.cookie != 0 && entry.changed != batch_;
-  // Within its batch a Close that is skipped takes what follows with it.
+  // Within its batch, if the Close is skipped, what follows it is skipped too.
   if (entry.removing) return unsure ? Presence::stale : Presence::absent;
   entry.used = batch_;
   unlink(slot);
@@ -53,7 +55,7 @@ Statement* ServerStatements::victim() const {
   if (size_ < limit_) return nullptr;
   for (std::uint32_t slot = oldest_; slot != none; slot = entries_[slot].newer) {
     const Entry& entry = entries_[slot];
-    // In order of use: behind one of this batch there are only such.
+    // The list is in order of use: all entries from here on are of this batch.
     if (entry.used == batch_) return nullptr;
     if (entry.cookie == 0) return entry.statement.get();
   }
@@ -76,7 +78,7 @@ void ServerStatements::remove(const Statement& statement, std::uint32_t cookie) 
 }
 
 bool ServerStatements::has_unnamed(const Statement& statement) const {
-  // One whose Parse is in flight since an earlier batch may have been skipped: then another client's is there.
+  // If its Parse is in flight since an earlier batch, it may have been skipped: then another statement is there.
   const bool unsure = unnamed_cookie_ != 0 && unnamed_changed_ != batch_;
   return unnamed_.get() == &statement && !unsure && unnamed_generation_ == statement.generation();
 }
@@ -111,11 +113,18 @@ void ServerStatements::clear() {
 
 void ServerStatements::settle(std::uint32_t cookie, Outcome outcome) {
   const Pending* front = pending_.front();
-  if (cookie == 0 || front == nullptr || front->cookie != cookie) return;
+  if (cookie == 0 || front == nullptr) return;
+  if (front->cookie != cookie) {
+    // Nothing of this message waits here; but not behind another one.
+    if constexpr (checks_everything) {
+      static_cast<void>(holds(!pending_.contains(cookie), "a statement's operation is settled out of order"));
+    }
+    return;
+  }
   if (front->kind == Pending::Kind::unnamed) {
     if (unnamed_cookie_ == cookie) {
       unnamed_cookie_ = 0;
-      // Failed, there is none; skipped, there is one that nobody remembers. Either way it has to be loaded again.
+      // If it failed, there is none; if it was skipped, an unknown one is there. Either way it must be loaded again.
       if (outcome != Outcome::completed) {
         unnamed_.reset();
       } else if (unnamed_) {
@@ -132,7 +141,7 @@ void ServerStatements::settle_named(const Pending& pending, Outcome outcome) {
   const std::uint32_t slot = find(pending.statement->id());
   if (slot == none) return;
   Entry& entry = entries_[slot];
-  // A later operation on it is in flight and will say how it ends.
+  // A later operation on it is in flight and will decide.
   if (entry.cookie != pending.cookie) return;
   entry.cookie = 0;
   const bool completed = outcome == Outcome::completed;
@@ -141,7 +150,7 @@ void ServerStatements::settle_named(const Pending& pending, Outcome outcome) {
       erase(slot);
       return;
     }
-    // Still there, and the least wanted.
+    // It is still there, and is the first to be closed next time.
     entry.removing = false;
     entry.doubtful = true;
     link_oldest(slot);
@@ -168,7 +177,7 @@ std::uint32_t ServerStatements::find(std::uint64_t id) const {
   }
 }
 
-// A slot in nobody's list yet, counted.
+// A new slot: counted, but not yet in the list of uses.
 std::uint32_t ServerStatements::insert(StatementRef statement) {
   std::uint32_t slot = free_;
   if (slot != none) {
@@ -189,7 +198,7 @@ std::uint32_t ServerStatements::insert(StatementRef statement) {
   return slot;
 }
 
-// Out of no list, no longer counted: forgets it.
+// Frees a slot that is in no list and no longer counted.
 void ServerStatements::erase(std::uint32_t slot) {
   unindex(entries_[slot].statement->id());
   entries_[slot] = Entry{};  // an entry without a statement is free
@@ -239,14 +248,14 @@ void ServerStatements::grow_index() {
   }
 }
 
-// Takes an id out and closes the gap, so that no probe ends early.
+// Removes an id and closes the gap, so that no search ends early.
 void ServerStatements::unindex(std::uint64_t id) {
   const std::size_t mask = index_.size() - 1;
   std::size_t gap = home(id);
   while (entries_[index_[gap]].statement->id() != id) gap = (gap + 1) & mask;
   for (std::size_t at = (gap + 1) & mask; index_[at] != none; at = (at + 1) & mask) {
     const std::size_t wanted = home(entries_[index_[at]].statement->id());
-    // Stays if its home lies behind the gap (cyclically).
+    // It stays if its home lies behind the gap (cyclically).
     if (((at - wanted) & mask) < ((at - gap) & mask)) continue;
     index_[gap] = index_[at];
     gap = at;

@@ -1,10 +1,10 @@
 // Which statements one server connection has.
 //
-// Task: the named ones ("hf_<id>", a bounded LRU) and which one is loaded as the unnamed. Changes are applied when the
-// message is planned and settled by its cookie, like a client's. An entry that was parsed by an earlier generation, or
-// that is in doubt, is stale: it is closed and parsed again at its next use (Close of an unknown name is no error).
-// Owner: the server's link. Thread: its worker's. Before a link is handed to another worker: clear(), and DEALLOCATE
-// ALL.
+// Task: tracks the named statements ("hf_<id>", a bounded LRU) and which one is loaded as the unnamed. Changes are
+// applied when a message is planned and settled by its cookie, like a client's. An entry that was parsed in an earlier
+// generation, or that is in doubt, is stale: it is closed and parsed again at its next use (Close of an unknown name is
+// no error). Owner: the server's link. Thread: its worker's. A hand-over to another worker begins an empty one there;
+// the server is emptied on arrival.
 //
 //   absent ── add ──> in flight ── completed ──> known ── add of others over the limit ──> evicted (Close sent)
 //                         └─────── failed, skipped ──> absent       (Close skipped: known again)
@@ -25,43 +25,43 @@ class ServerStatements {
 
   explicit ServerStatements(PendingPool& pool, std::size_t limit = 500);
 
-  // Is it there? A `known` one becomes the most recently used.
+  // Whether the statement is there. A `known` one becomes the most recently used.
   [[nodiscard]] Presence use(const Statement& statement);
   // The Parse of hf_<id> goes out under this cookie.
   void add(StatementRef statement, std::uint32_t cookie);
-  // Whom to close so that one more fits into the limit: the least recently used that no message of the
-  // current batch uses and whose own Parse is settled. Null if the limit holds or nobody can go; then the list is
-  // longer for a while.
+  // The statement to close so that one more fits within the limit: the least recently used that no message of the
+  // current batch uses and that has no operation in flight. Null if there is room, or if none can be closed; then the
+  // list exceeds its limit for a while.
   [[nodiscard]] Statement* victim() const;
   // The Close of hf_<id> goes out under this cookie.
   void remove(const Statement& statement, std::uint32_t cookie);
 
-  // Will the next message meet this statement as the unnamed one?
+  // Whether the next message will find this statement as the unnamed one.
   [[nodiscard]] bool has_unnamed(const Statement& statement) const;
   // A Parse of the unnamed statement goes out.
   void load_unnamed(StatementRef statement, std::uint32_t cookie);
-  // A simple Query goes out, which destroys it. If it is skipped, then one is there that isn't known.
+  // A simple Query goes out, which destroys it. If the Query is skipped, an unknown one remains.
   void drop_unnamed();
 
-  // DISCARD ALL, DEALLOCATE ALL go out: everything is in doubt, whatever becomes of them.
+  // DISCARD ALL or DEALLOCATE ALL goes out: everything is in doubt, whatever its outcome.
   void doubt_all();
   // The connection is new, or known to be empty. Nothing may be in flight.
   void clear();
   void end_batch() { ++batch_; }
   void settle(std::uint32_t cookie, Outcome outcome);
-  // Whose catalogue and settings its statements are parsed under from now on: see Statement::confirm().
+  // The scope (pool and settings) that statements are parsed in from now on: see Statement::confirm().
   void set_scope(std::uint64_t scope) { scope_ = scope; }
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool settled() const { return pending_.empty(); }
-  // A lower limit takes hold as statements are added.
+  // A lower limit takes effect as statements are added.
   void set_limit(std::size_t limit) { limit_ = limit; }
 
  private:
   static constexpr std::uint32_t none = 0xffffffff;
   struct Entry {
     StatementRef statement;
-    std::uint32_t generation = 0;  // that was parsed
+    std::uint32_t generation = 0;  // the one that was parsed
     std::uint32_t used = 0;        // batch of its last use
     std::uint32_t cookie = 0;      // of the last operation on it while that is pending
     std::uint32_t changed = 0;     // and its batch
@@ -69,7 +69,7 @@ class ServerStatements {
     std::uint32_t older = none;
     bool removing = false;    // its Close is in flight; not in the list of uses
     bool doubtful = false;    // it may be there or not, or be outdated
-    bool was_absent = false;  // before the Parse in flight, for certain
+    bool was_absent = false;  // it was certainly absent before the Parse in flight
   };
 
   [[nodiscard]] std::uint32_t find(std::uint64_t id) const;

@@ -1,5 +1,5 @@
-// Byte buffers that connections of one worker lend each other: what a unit keeps while it is in flight needs no trip to
-// the allocator, and an idle client owns none. Owner: the worker. Thread: the worker's. Outlives who borrows.
+// Byte buffers that the connections of one worker share: what is kept of a unit while it is in flight needs no
+// allocation, and an idle client owns no buffer. Owner: the worker. Thread: the worker's. Outlives its borrowers.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace holdfast::protocol {
 
 class SpareBuffers {
  public:
-  // An empty buffer, with memory from earlier use if there is some.
+  // An empty buffer, with memory from earlier use if there is any.
   [[nodiscard]] std::vector<std::byte> take() {
     if (spare_.empty()) return {};
     auto buffer = std::move(spare_.back());

@@ -33,7 +33,7 @@ bool equal_ignoring_case(std::string_view a, std::string_view lower) {
   return true;
 }
 
-// PostgreSQL's idea of a boolean: any beginning of true, false, yes and no, two letters at least of on and off, 1, 0
+// PostgreSQL's idea of a boolean: any prefix of true, false, yes and no, at least two letters of on and off, 1, 0
 // (parse_bool_with_len, src/backend/utils/adt/bool.c).
 std::optional<bool> parse_bool(std::string_view text) {
   const auto begins = [text](std::string_view word, std::size_t least) {
@@ -113,7 +113,7 @@ Startup::Action Startup::next(Bytes received) {
     case State::refused: return {.kind = Action::Kind::refuse};
     case State::handshake:
     case State::done:
-      // The caller's mistake; reading on could take ciphertext, or a second StartupMessage, for a first one.
+      // A mistake of the caller; reading on could take ciphertext, or a second StartupMessage, for a first one.
       return refuse(
           {.error = {.state = sqlstate::protocol_violation, .message = "start-up packet where none belongs"}});
   }
@@ -126,14 +126,14 @@ Startup::Action Startup::next(Bytes received) {
 }
 
 void Startup::tls_established() {
-  // Out of turn it must not make plaintext pass as encrypted.
+  // A call out of turn must not make plaintext pass as encrypted.
   if (state_ != State::handshake) return;
   state_ = State::encrypted;
   over_tls_ = true;
 }
 
 Startup::Action Startup::packet(std::uint32_t code, Bytes body, std::size_t behind) {
-  // Once settled, a request counts as a protocol version, and that one is unsupported: just what PostgreSQL says.
+  // After the first, such a request counts as a protocol version, which is unsupported: just what PostgreSQL says.
   if (code == cancel_request_code) return cancel(body);
   if (code == ssl_request_code && !ssl_settled_) return encryption_request(Request::ssl, body, behind);
   if (code == gssenc_request_code && !gss_settled_) return encryption_request(Request::gss, body, behind);
@@ -155,7 +155,7 @@ Startup::Action Startup::cancel(Bytes body) {
 Startup::Action Startup::encryption_request(Request request, Bytes body, std::size_t behind) {
   if (!body.empty()) return refuse(invalid_length());
   if (behind > 0) {
-    // Whoever sent these, they came before the encryption they would be taken to be under (CVE-2021-23214).
+    // These bytes came before the handshake but would be read as if they had been encrypted (CVE-2021-23214).
     const char* name = request == Request::ssl ? "SSL request" : "GSSAPI encryption request";
     return refuse({.error = {.state = sqlstate::protocol_violation,
                              .message = std::string("received unencrypted data after ") + name},
@@ -182,7 +182,7 @@ Startup::Action Startup::startup(std::uint32_t version, Bytes body) {
   StartupMessage message{.minor = static_cast<std::uint16_t>(minor)};
   std::string_view replication = "false";
   Reader reader(body);
-  // A read beyond the end answers "", so this ends at the terminator or at the body's end.
+  // A read beyond the end returns "", so this ends at the terminator or at the body's end.
   for (auto name = reader.text(); !name.empty(); name = reader.text()) {
     const auto value = reader.text();
     if (name == "user") {
@@ -241,14 +241,13 @@ Result<std::vector<StartupParameter>> parse_options(std::string_view options) {
   std::vector<StartupParameter> parameters;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view argument = arguments[i];
-    // As getopt() reads them: the value of -c is the rest of the argument, or else the next one, whatever it looks
-    // like.
+    // As getopt() does: the value of -c is the rest of the argument, or else the next argument, whatever it looks like.
     const bool separate = argument == "-c" && i + 1 < arguments.size();
     const bool attached = argument.starts_with("-c") && argument.size() > 2;
     const bool is_long = argument.starts_with("--") && argument.size() > 2;
     if (argument == "--" && i + 1 == arguments.size()) break;  // ends the switches, and nothing follows
     if (!separate && !attached && !is_long) {
-      // Behind "--" nothing is a switch: the first of what follows is the odd one.
+      // Behind "--" nothing is a switch: the first argument that follows is the invalid one.
       return fail(syntax_error, "invalid command-line argument for server process: " +
                                     (argument == "--" ? arguments[i + 1] : arguments[i]));
     }

@@ -2,9 +2,9 @@
 //
 // Task: answers SSLRequest, GSSENCRequest and direct TLS, decodes the StartupMessage, refuses the rest, by the rules of
 // PostgreSQL's ProcessSSLStartup and ProcessStartupPacket (src/backend/tcop/backend_startup.c).
-// Owner: a client link; one machine a connection. Thread: any one. Owns what it decoded, none of the bytes.
-// Call order: next() with the bytes that no action has consumed yet; act; again. After `accept_tls` and `direct_tls`
-// run the handshake, say tls_established(), then feed plaintext. `start`, `cancel`, `refuse` are the end.
+// Owner: a client's log-in; one machine per connection. Thread: any one. Owns what it decoded, none of the bytes.
+// Call order: next() with the bytes that no action has consumed yet; act; repeat. After `accept_tls` and `direct_tls`
+// run the handshake, call tls_established(), then feed plaintext. `start`, `cancel` and `refuse` are the end.
 //
 //                0x16, TLS available: direct_tls            tls_established()
 //   opening ----------------------------------> handshake ------------------> encrypted
@@ -28,7 +28,7 @@
 
 namespace holdfast::protocol {
 
-// MAX_STARTUP_PACKET_LENGTH (src/include/libpq/pqcomm.h), of the body behind the length word.
+// MAX_STARTUP_PACKET_LENGTH (src/include/libpq/pqcomm.h): for the body behind the length word.
 inline constexpr std::uint32_t max_startup_body = 10'000;
 
 struct StartupParameter {
@@ -46,7 +46,7 @@ struct StartupMessage {
   std::string database;     // the user's name if none was given
   std::string options;      // as sent: see parse_options(). PostgreSQL applies them before `parameters`
   Replication replication = Replication::none;
-  std::vector<StartupParameter> parameters;  // the rest, in their order: session settings, the last of a name counts
+  std::vector<StartupParameter> parameters;  // the rest, in their order: session settings, the last of a name wins
   std::vector<std::string> unknown_options;  // names that start with _pq_.: none is known in 3.0
 
   // NegotiateProtocolVersion goes out before authentication.
@@ -58,8 +58,8 @@ struct CancelRequest {
   std::vector<std::byte> secret;  // 4 to 256 bytes: compare in constant time
 };
 
-// Why a connection is not let in. `tell` is false where PostgreSQL closes without a word: what is at the other end
-// doesn't speak the protocol, or has a TLS handshake in mind.
+// Why a connection is refused. `tell` is false where PostgreSQL closes without a message: the peer doesn't speak the
+// protocol, or expects a TLS handshake.
 struct StartupRefusal {
   Error error;
   std::string detail;
@@ -75,15 +75,15 @@ class Startup {
   struct Action {
     enum class Kind : std::uint8_t {
       need_more,   // pass the same bytes again with more behind them
-      reject,      // send the one byte 'N', go on in plaintext
+      reject,      // send the one byte 'N', continue in plaintext
       accept_tls,  // send the one byte 'S', then the handshake starts
       direct_tls,  // the handshake starts with these bytes, nothing is sent before; ALPN "postgresql" is required
       cancel,      // cancel_request() says which; close without an answer
-      start,       // message(): authenticate
-      refuse,      // refusal(): tell the client if so, close
+      start,       // authenticate the client of message()
+      refuse,      // tell the client if refusal().tell says so, and close
     };
     Kind kind = Kind::need_more;
-    std::size_t consumed = 0;  // bytes at the front that are dealt with
+    std::size_t consumed = 0;  // bytes at the front that have been processed
     std::size_t wanted = 0;    // need_more: total bytes for progress
   };
 
@@ -91,7 +91,7 @@ class Startup {
 
   // What to do about the bytes received so far. Never allocates by a length that a client claims.
   [[nodiscard]] Action next(Bytes received);
-  // The handshake that an action asked for is done (and ALPN checked): plaintext of the TLS stream comes next.
+  // The handshake that an action asked for is done (and ALPN checked): the TLS stream's plaintext comes next.
   void tls_established();
 
   [[nodiscard]] State state() const { return state_; }
@@ -123,8 +123,8 @@ class Startup {
 
 [[nodiscard]] std::string_view name_of(Startup::State state);
 
-// `options` split by PostgreSQL's rules (pg_split_opts: white space parts, a backslash escapes one character) and read
-// as process_postgres_switches reads them: "-c name=value", "-cname=value", "--name=value"; dashes in names become
+// `options` split by PostgreSQL's rules (pg_split_opts: at white space, a backslash escapes one character) and read as
+// process_postgres_switches reads them: "-c name=value", "-cname=value", "--name=value"; dashes in names become
 // underscores (ParseLongOption). Other switches, which change the server and not the session, are refused with 42601,
 // and so are arguments that belong to no switch. Names and values are not checked here.
 // Tell the client of an error only once it is authenticated, as PostgreSQL does.

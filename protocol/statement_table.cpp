@@ -18,7 +18,7 @@ std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
 }
 
-// Multiply and fold, 16 bytes a step, keyed with a secret so that clients can't build texts that collide.
+// Multiply and fold, 16 bytes per step, keyed with a secret so that clients can't build texts that collide.
 std::uint64_t hash_bytes(Bytes bytes, std::uint64_t seed) {
   constexpr std::uint64_t odd_a = 0x9e3779b97f4a7c15;
   constexpr std::uint64_t odd_b = 0xd6e8feb86659fd93;
@@ -117,7 +117,7 @@ void StatementTable::unreferenced(Statement* statement) {
   while (idle_ > idle_kept || idle_bytes_ > idle_bytes_kept) forget_oldest();
 }
 
-// Takes it off the list of those that nobody holds.
+// Takes a statement off the list of those without a reference.
 void StatementTable::revive(Statement* statement) {
   (statement->older_ != nullptr ? statement->older_->newer_ : oldest_) = statement->newer_;
   (statement->newer_ != nullptr ? statement->newer_->older_ : newest_) = statement->older_;

@@ -1,10 +1,10 @@
-// Prepared statements by what they are (text and parameter types), whatever clients call them.
+// Prepared statements by their content (text and parameter types), whatever clients call them.
 //
-// Task: one Statement for equal Parse messages, however many clients send them and under whatever names. A server knows
-// it as "hf_<id>". Owner: the worker; one table each. Thread: the worker's; reference counts are not atomic. Lifetime:
-// a Statement lives while somebody holds a StatementRef (a client's name, a server's list, a message in flight), which
-// have limits of their own. The last few that nobody holds are kept, bounded by number and bytes: unnamed statements
-// come and go and come again, with no allocation and with their verdict. The table outlives every reference.
+// Task: keeps one Statement for equal Parse messages, however many clients send them and under whatever names. A server
+// knows it as "hf_<id>". Owner: the worker; one table each. Thread: the worker's; reference counts are not atomic.
+// Lifetime: a Statement lives while it has a StatementRef (from a client's name, a server's list, a message in flight),
+// each kind of which has its own limit. The last few without a reference are kept, bounded by number and bytes: unnamed
+// statements come back again and again, without allocation and with their verdict. The table outlives every reference.
 #pragma once
 
 #include <cstddef>
@@ -26,16 +26,16 @@ class Statement {
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
 
-  // Never reused within a process: the worker's number stands in the high bits. Zero is nobody's.
+  // Never reused within a process: the worker's number stands in the high bits. No statement has id 0.
   [[nodiscard]] std::uint64_t id() const { return id_; }
   [[nodiscard]] std::string_view text() const { return {reinterpret_cast<const char*>(this + 1), text_size_}; }
   // What follows the name in a Parse message: the text with its NUL, the count and the type oids, as the client sent
   // them.
   [[nodiscard]] Bytes parse_tail() const { return {reinterpret_cast<const std::byte*>(this + 1), tail_size_}; }
-  // Its text was too long to be kept: it can be used where it was parsed, not be parsed again elsewhere.
+  // Its text was too long to be kept: it can be used where it was parsed, but not be parsed elsewhere.
   [[nodiscard]] bool opaque() const { return tail_size_ == 0; }
 
-  // The routing verdict, filled in by whoever asks first.
+  // The routing verdict, filled in by the first caller that needs it.
   [[nodiscard]] bool verdict_known() const { return verdict_known_; }
   [[nodiscard]] const sql::Verdict& verdict() const { return verdict_; }
   void set_verdict(const sql::Verdict& verdict) {
@@ -44,13 +44,13 @@ class Statement {
   }
   void forget_verdict() { verdict_known_ = false; }
 
-  // Servers that parsed an earlier generation parse it anew before its next use. Call it when a server answers 0A000
-  // "cached plan must not change result type" (RevalidateCachedQuery, utils/cache/plancache.c).
+  // Servers that parsed an earlier generation parse the statement again before its next use.
   [[nodiscard]] std::uint32_t generation() const { return generation_; }
-  // One that can't be parsed anew stays what it is.
+  // Begins a new generation: a server answered 0A000 "cached plan must not change result type" (RevalidateCachedQuery,
+  // utils/cache/plancache.c). A statement that can't be parsed again keeps its generation.
   void expire() { generation_ += opaque() ? 0 : 1; }
-  // A server of `scope` (a pool with certain session settings; not 0) has parsed this generation without an error: for
-  // clients of that scope its Parse can be answered without a server.
+  // A server of `scope` (a pool with certain session settings; not 0) has parsed this generation without an error:
+  // clients of that scope can have its Parse answered without a server.
   void confirm(std::uint64_t scope) {
     confirmed_in_ = scope;
     confirmed_generation_ = generation_;
@@ -58,7 +58,7 @@ class Statement {
   [[nodiscard]] bool confirmed(std::uint64_t scope) const {
     return confirmed_in_ == scope && confirmed_generation_ == generation_;
   }
-  // Has been parsed before, by any client, lately: worth keeping on servers (UnnamedStatements::shared).
+  // Any client has parsed it before, recently: worth keeping on servers (UnnamedStatements::shared).
   [[nodiscard]] bool repeated() const { return repeated_; }
 
  private:
@@ -67,8 +67,8 @@ class Statement {
   Statement() = default;
 
   StatementTable* table_ = nullptr;
-  Statement* next_ = nullptr;   // of the same bucket
-  Statement* older_ = nullptr;  // among those that nobody holds
+  Statement* next_ = nullptr;   // in the same bucket
+  Statement* older_ = nullptr;  // among those without a reference
   Statement* newer_ = nullptr;
   std::uint64_t id_ = 0;
   std::uint64_t hash_ = 0;
@@ -112,26 +112,26 @@ class StatementRef {
 
 class StatementTable {
  public:
-  // `worker`: makes ids differ between workers, for servers that are handed over. Below 65,536.
+  // `worker` makes ids differ between workers, for servers that are handed over. Below 65,536.
   explicit StatementTable(std::uint32_t worker = 0);
   StatementTable(const StatementTable&) = delete;
   StatementTable& operator=(const StatementTable&) = delete;
   ~StatementTable();  // no reference may be left
 
-  // The one Statement of this Parse tail: text, NUL, int16 count, count × int32 oids; `text_size` without the NUL. The
-  // caller has checked that form.
+  // The one Statement for this Parse tail: text, NUL, int16 count, count × int32 oids; `text_size` without the NUL. The
+  // caller must have checked that form.
   [[nodiscard]] StatementRef intern(Bytes parse_tail, std::size_t text_size);
   // A Statement whose text is not kept; never shared.
   [[nodiscard]] StatementRef make_opaque();
-  // All that live become a new generation: a server said that plans are stale.
+  // Begins a new generation of all statements: a server said that plans are stale.
   void expire_all();
-  // DDL: what was thought of their texts may be wrong now.
+  // After DDL: verdicts may be wrong now.
   void forget_verdicts();
 
-  [[nodiscard]] std::size_t size() const { return size_ - idle_; }  // statements that somebody holds
-  [[nodiscard]] std::size_t idle() const { return idle_; }          // and those that nobody does
-  [[nodiscard]] std::size_t bytes() const { return bytes_; }        // that both take
-  // What is kept of the latter.
+  [[nodiscard]] std::size_t size() const { return size_ - idle_; }  // statements with a reference
+  [[nodiscard]] std::size_t idle() const { return idle_; }          // statements without one
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }        // memory of both
+  // Bounds on those without a reference.
   static constexpr std::size_t idle_kept = 1024;
   static constexpr std::size_t idle_bytes_kept = 1U << 20;
 
@@ -149,7 +149,7 @@ class StatementTable {
 
   std::vector<Statement*> buckets_;  // a power of two
   std::uint64_t seed_;               // clients choose texts: they must not choose buckets
-  Statement* oldest_ = nullptr;      // of those that nobody holds
+  Statement* oldest_ = nullptr;      // of those without a reference
   Statement* newest_ = nullptr;
   std::size_t size_ = 0;
   std::size_t bytes_ = 0;

@@ -21,18 +21,18 @@ std::unexpected<Error> bad_file(const std::string& what, const std::string& file
   return fail(sqlstate::internal_error, "cannot use " + what + " \"" + file + "\": " + tls::openssl_reason());
 }
 
-// Opened by us first: OpenSSL's own words for a missing file don't name it.
+// We open the file first: OpenSSL's own message for a missing file doesn't name it.
 Result<void> readable(const std::string& what, const std::string& file) {
   if (std::ifstream(file).is_open()) return {};
   return fail(sqlstate::internal_error, "cannot read " + what + " \"" + file + "\": " + std::strerror(errno));
 }
 
-// Without this, OpenSSL would ask the terminal.
+// Without this, OpenSSL would prompt on the terminal.
 int no_passphrase(char*, int, int, void*) {
   return 0;
 }
 
-// A client that offers protocols, but not ours, is talking to the wrong port; one that offers none is an older libpq.
+// A client that offers protocols, but not ours, has the wrong port; one that offers none is an older libpq.
 int select_alpn(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* offered,
                 unsigned offered_size, void*) {
   unsigned char* selected = nullptr;
@@ -92,7 +92,7 @@ Result<std::unique_ptr<TlsContext::Impl>> TlsContext::Impl::make(tls::Side side)
       context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 0);
-  // No read-ahead: what one recv gave lies in our queue already, and OpenSSL's buffer is freed between records.
+  // No read-ahead: what one recv returned is in our queue already, and OpenSSL's buffer is freed between records.
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_default_passwd_cb(context, no_passphrase);
   return impl;

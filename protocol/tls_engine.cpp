@@ -44,7 +44,7 @@ int bio_write(BIO* bio, const char* bytes, int size) {
   return size;
 }
 
-// OpenSSL's own file BIOs answer 1 to a flush and 0 to what they don't know.
+// OpenSSL's own file BIOs return 1 for a flush and 0 for commands that they don't know.
 long bio_control(BIO*, int command, long, void*) {
   return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
@@ -76,7 +76,7 @@ struct TlsEngine::Impl {
   bool drained = true;  // the last read found no complete record
   bool said_goodbye = false;
 
-  // Why an SSL_* call gave `result`. True: more must be fed first.
+  // Why an SSL_* call returned `result`. True: more must be fed first.
   Result<bool> judge(int result, std::string_view doing);
   std::unexpected<Error> broken(std::string message);
 };
@@ -175,7 +175,7 @@ Result<std::size_t> TlsEngine::read(MutableBytes out) {
   if (!impl_->established) return impl_->broken("TLS read before the handshake");
   std::size_t total = 0;
   ERR_clear_error();
-  // Each turn gives one record at most.
+  // Each turn returns at most one record.
   while (total < out.size()) {
     std::size_t count = 0;
     const int result = SSL_read_ex(impl_->ssl.get(), out.data() + total, out.size() - total, &count);
@@ -184,7 +184,7 @@ Result<std::size_t> TlsEngine::read(MutableBytes out) {
       continue;
     }
     auto more = impl_->judge(result, "read");
-    // What came before the error is good; the next call tells of it.
+    // What came before the error is valid; the next call returns the error.
     if (!more && total == 0) return std::unexpected(more.error());
     impl_->drained = more.has_value();
     break;
@@ -213,7 +213,7 @@ void TlsEngine::consumed(std::size_t count) {
 
 bool TlsEngine::has_pending() const {
   if (!impl_->established) return !impl_->queues.incoming.empty();
-  // A failure that read() has not told yet is news, too.
+  // A failure that read() has not returned yet counts as pending.
   if (impl_->drained) return false;
   return impl_->failed || !impl_->queues.incoming.empty() || SSL_has_pending(impl_->ssl.get()) == 1;
 }
@@ -222,7 +222,7 @@ void TlsEngine::close_notify() {
   if (!impl_->established || impl_->failed || impl_->said_goodbye) return;
   impl_->said_goodbye = true;
   ERR_clear_error();
-  SSL_shutdown(impl_->ssl.get());  // 0: said, not answered; nobody waits for the answer
+  SSL_shutdown(impl_->ssl.get());  // 0: sent but not answered; we don't wait for the answer
   ERR_clear_error();
 }
 

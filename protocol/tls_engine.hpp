@@ -4,9 +4,9 @@
 //                                    |          |  OpenSSL   |
 //      socket <--send-- outgoing() <-| outgoing |            | <-- write()  plaintext
 //
-// After every call that may produce ciphertext (feed aside, that is all of them: a read may answer a key update) look
-// at outgoing(), send it with one send, and say consumed(). After every feed() read until it gives 0: what OpenSSL has
-// decrypted is then all with the caller; has_pending() says so.
+// After every call that may produce ciphertext (all of them except feed(): a read may answer a key update) check
+// outgoing(), send it with one send, and call consumed(). After every feed() call read() until it returns 0: then the
+// caller has everything that OpenSSL has decrypted, and has_pending() is false.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +22,9 @@
 
 namespace holdfast::protocol {
 
-// Certificates and rules, loaded once. Immutable and safe to use from any thread; engines keep it alive. To reload is
-// to make another one: live connections keep what they began with. TLS 1.2 and above; no compression, no renegotiation,
-// no session tickets (as PostgreSQL: libpq doesn't resume).
+// Certificates and rules, loaded once. Immutable and safe to use from any thread; engines keep it alive. To reload,
+// make another one: live connections keep the one they began with. TLS 1.2 and above; no compression, no renegotiation,
+// no session tickets (as in PostgreSQL: libpq doesn't resume).
 class TlsContext {
  public:
   enum class Verify : std::uint8_t {
@@ -32,7 +32,7 @@ class TlsContext {
     ca,    // the chain leads to a certificate of the CA file
     full,  // and the certificate is for the host's name or address
   };
-  // PEM files. A key with a passphrase is refused, nobody is there to type it.
+  // PEM files. A key with a passphrase is refused: there is no terminal to ask on.
   struct ServerOptions {
     std::string certificate;  // with its chain
     std::string key;
@@ -43,9 +43,9 @@ class TlsContext {
     std::string certificate;  // optional, with its key
     std::string key;
   };
-  // Block on files: when a configuration is loaded, not on a worker. Errors name the file and say what is wrong with
-  // it. The server selects the ALPN protocol "postgresql"; it refuses clients that offer others only. The client offers
-  // it.
+  // Both read files and block: call them when a configuration is loaded, not on a worker. Errors name the file and say
+  // what is wrong with it. The server selects the ALPN protocol "postgresql" and refuses clients that offer only
+  // others. The client offers it.
   [[nodiscard]] static Result<std::shared_ptr<const TlsContext>> server(const ServerOptions& options);
   [[nodiscard]] static Result<std::shared_ptr<const TlsContext>> client(const ClientOptions& options);
 
@@ -60,25 +60,25 @@ class TlsContext {
   std::unique_ptr<Impl> impl_;
 };
 
-// One connection's TLS. Thread: one at a time; may move with its link to another. Idle, it holds no buffers of its own.
-// An error is for good: every later call gives it again. Send what is in outgoing() (an alert) before closing.
+// One connection's TLS. Thread: one at a time; may move with its link to another. It owns no buffers while idle.
+// An error is final: every later call returns it again. Send what is in outgoing() (an alert) before closing.
 class TlsEngine {
  public:
-  // Acts as the context's side. `host`: of a client, for SNI (names only) and Verify::full (names and addresses).
+  // Takes the context's side. `host`: for a client, used for SNI (names only) and Verify::full (names and addresses).
   [[nodiscard]] static Result<TlsEngine> make(std::shared_ptr<const TlsContext> context, std::string_view host = {});
 
   ~TlsEngine();
   TlsEngine(TlsEngine&&) noexcept;
   TlsEngine& operator=(TlsEngine&&) noexcept;
 
-  // Ciphertext from the peer; copied. The queue is not bounded here: feed what one recv gave, then read.
+  // Ciphertext from the peer; copied. The queue is not bounded here: feed what one recv returned, then read.
   void feed(Bytes ciphertext);
 
   // True once established. The client's first call, with nothing fed, produces its hello.
   [[nodiscard]] Result<bool> handshake();
   [[nodiscard]] bool established() const;
 
-  // Plaintext into `out`, as much as there is and fits. 0: nothing until more is fed (or peer_closed()).
+  // Reads plaintext into `out`, as much as there is and fits. 0: nothing until more is fed (or peer_closed()).
   [[nodiscard]] Result<std::size_t> read(MutableBytes out);
   // Takes all of it, in records of at most 8 KiB towards clients (libpq's non-blocking users lose sight of what is
   // pending in longer ones) and 16 KiB towards servers. Only once established. Watch outgoing().size() for
@@ -88,20 +88,20 @@ class TlsEngine {
   [[nodiscard]] Bytes outgoing() const;
   void consumed(std::size_t count);  // of outgoing()
 
-  // read() would give something, or learn something, without more being fed. Ask before waiting for the socket.
+  // read() would return data or an error without more being fed. Check this before waiting for the socket.
   [[nodiscard]] bool has_pending() const;
 
-  // Says goodbye; its alert is in outgoing(). Nothing can be written afterwards.
+  // Puts a close_notify alert into outgoing(). Nothing can be written afterwards.
   void close_notify();
-  // The peer said goodbye: an end of stream after this is clean, without it may be an attacker's cut.
+  // The peer sent close_notify: an end of stream after it is clean; without it an attacker may have cut the stream.
   [[nodiscard]] bool peer_closed() const;
 
   // Once established:
   [[nodiscard]] std::string_view alpn() const;     // "postgresql" or empty; required for TLS without SSLRequest
   [[nodiscard]] std::string_view version() const;  // "TLSv1.3"
   [[nodiscard]] std::string_view cipher() const;   // "TLS_AES_256_GCM_SHA384"
-  // tls-server-end-point (RFC 5929): the digest of the server's certificate, ours on the server's side. None for
-  // certificates whose signature names no digest (Ed25519): no channel binding then.
+  // tls-server-end-point (RFC 5929): the digest of the server's certificate, which is ours on the server's side. None
+  // for certificates whose signature names no digest (Ed25519): then there is no channel binding.
   [[nodiscard]] std::optional<std::vector<std::byte>> end_point() const;
 
  private:

@@ -1,4 +1,4 @@
-// What tls_context.cpp and tls_engine.cpp share. OpenSSL shows here: include it nowhere else.
+// Shared by tls_context.cpp and tls_engine.cpp. Includes OpenSSL's headers: include this file nowhere else.
 #pragma once
 
 #include <openssl/bio.h>
@@ -27,19 +27,19 @@ using BioMethod = std::unique_ptr<BIO_METHOD, Free<BIO_meth_free>>;
 using Context = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
 using Session = std::unique_ptr<SSL, Free<SSL_free>>;
 
-// OpenSSL's error queue of this thread, emptied, as text.
+// Empties OpenSSL's error queue of this thread and returns it as text.
 [[nodiscard]] std::string openssl_reason();
 // A BIO between an SSL and a Queues, which is its data.
 [[nodiscard]] BioMethod make_queue_bio();
 
-// Bytes in order. Empty, it holds no memory: an idle connection costs nothing here.
+// A queue of bytes. It owns no memory while empty: an idle connection costs nothing here.
 class ByteQueue {
  public:
   [[nodiscard]] Bytes view() const { return Bytes(bytes_).subspan(start_); }
   [[nodiscard]] bool empty() const { return start_ == bytes_.size(); }
 
   void append(Bytes bytes) {
-    // What has been consumed makes room once it is the larger part: each byte moves at most once.
+    // Consumed bytes are removed once they are the larger part: each byte moves at most once.
     if (start_ > bytes_.size() / 2) {
       bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(start_));
       start_ = 0;
@@ -71,7 +71,7 @@ struct TlsContext::Impl {
 
   tls::Side side = tls::Side::server;
   Verify verify = Verify::none;
-  tls::BioMethod queue_bio;  // outlives every SSL: engines hold the context
+  tls::BioMethod queue_bio;  // outlives every SSL: engines keep the context
   tls::Context context;
 };
 

@@ -19,7 +19,7 @@
 namespace holdfast::proxy {
 namespace {
 
-constexpr int backlog = 4096;  // the kernel cuts it at net.core.somaxconn
+constexpr int backlog = 4096;  // the kernel limits it to net.core.somaxconn
 
 std::string peer_name(const sockaddr_storage& peer) {
   std::array<char, INET6_ADDRSTRLEN> text{};

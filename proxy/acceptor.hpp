@@ -1,4 +1,5 @@
-// A listening socket. Thread: control. Each accepted socket is handed to `deliver`, which chooses its worker.
+// A listening socket. Each accepted socket is passed to `deliver`, which chooses its worker.
+// Owner: Server. Thread: control. Lifetime: until the process stops accepting.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -17,7 +18,7 @@ class Acceptor {
  public:
   using Deliver = std::function<void(Accepted)>;
 
-  // `index`: the listener's place in the configuration. `deliver` gets every accepted socket, on this thread.
+  // `index`: the listener's index in the configuration. `deliver` gets every accepted socket, on the control thread.
   Acceptor(boost::asio::io_context& context, std::size_t index, Deliver deliver);
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;

@@ -129,7 +129,7 @@ void Server::start_monitors() {
   }
 }
 
-// Empty: traffic can be served. Otherwise why not.
+// Why traffic can't be served; empty if it can.
 std::string Server::ready() const {
   if (stop_requests_ > 0) return "shutting down";
   for (const auto& [name, topology] : topologies_) {
@@ -161,7 +161,7 @@ void Server::wait_for_signal() {
   });
 }
 
-// All or nothing: a file with a mistake changes nothing, and every mistake is said.
+// All or nothing: a file with a mistake changes nothing, and every mistake is logged.
 void Server::reload() {
   auto loaded = config::load(config_path_);
   if (!loaded) {
@@ -174,7 +174,7 @@ void Server::reload() {
     metrics_.reloaded(false);
     return;
   }
-  // What only a restart can change stays as it is.
+  // Settings that only a restart can change stay as they are.
   auto runtime = Runtime::make(config::adopt(runtime_->config, loaded->config));
   if (!runtime) {
     log_event(LogLevel::error, "reload_refused",
@@ -204,7 +204,8 @@ void Server::reload() {
   log_event(LogLevel::info, "reloaded", {{"config", config_path_}, {"changes", std::to_string(changes.size())}});
 }
 
-// SIGTERM: no new clients, idle ones are told, transactions may end; a second one, or the time-out, ends the rest.
+// The first SIGTERM or SIGINT: takes no new clients, disconnects idle ones, lets transactions end. A second one, or
+// shutdown_timeout, ends the rest.
 void Server::begin_shutdown() {
   const bool first = stop_requests_++ == 0;
   if (first) {

@@ -1,7 +1,7 @@
 // The process: control thread, workers, monitors, acceptors, reload and shutdown.
 //
-// Thread: run() is the control thread; everything else happens on it. Lifetime: made by main once the configuration is
-// good.
+// Thread: the control thread, which is the one that calls run(). Lifetime: made by main once the configuration is
+// valid; main destroys it after run().
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

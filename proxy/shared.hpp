@@ -1,5 +1,4 @@
-// What the threads of the process share besides snapshots. Made by Server before the first worker, destroyed after the
-// last.
+// What the workers share besides snapshots. Made by Server before the first worker, destroyed after the last.
 #pragma once
 
 #include "proxy/pool/context.hpp"

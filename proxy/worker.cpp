@@ -8,7 +8,8 @@ namespace holdfast::proxy {
 
 namespace {
 constexpr std::chrono::seconds sweep_interval{1};
-// After this long, statements that a standby refused are tried on standbys again: a view may have changed elsewhere.
+// After this long, statements that a standby refused are tried on standbys again: DDL that this process has not seen
+// may have changed a view.
 constexpr std::chrono::minutes learnt_for{10};
 }  // namespace
 
@@ -107,7 +108,7 @@ void Worker::stop(bool at_once) {
 void Worker::finish_if_done() {
   if (!stopping_ || !sessions_.empty()) return;
   pools_.close_all();
-  // Servers' coroutines end in this turn or the next; the loop stops when none is left.
+  // The servers' coroutines end in this turn or the next; the loop stops when none is left.
   if (gate_.inside() == 0) {
     reactor_.stop();
   } else {

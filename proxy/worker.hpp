@@ -1,6 +1,6 @@
 // One thread's world: its event loop, its clients, its pools, its memory. A client never leaves its worker.
 //
-// Thread: everything on the worker's own, but for what says "any thread". Other threads reach it by messages.
+// Thread: the worker's own, except for what says "any thread". Other threads reach it by messages.
 // Lifetime: connect(), start(), then stop(), then join(); Server owns it.
 #pragma once
 
@@ -32,7 +32,7 @@ class Worker {
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
-  // Each gets to know the others; before any of them starts.
+  // Introduces the workers to each other; to be called before any of them starts.
   static void connect(const std::vector<std::unique_ptr<Worker>>& workers);
 
   // Any thread.
@@ -41,14 +41,14 @@ class Worker {
   void accept(Accepted accepted);
   void publish(health::TopologyPtr topology);
   void publish(RuntimePtr runtime);
-  // Lets running transactions end, closes idle clients at once (57P01), and everything at the second call.
+  // Disconnects idle clients (57P01) and lets running transactions end; `at_once` ends everything now.
   void stop(bool at_once);
   [[nodiscard]] const Counters& counters() const { return counters_; }
-  // Clients here, and sockets on their way here.
+  // Clients here, plus sockets on their way here.
   [[nodiscard]] std::uint64_t clients() const {
     return counters_.clients.value() + coming_.load(std::memory_order_relaxed);
   }
-  // After stop(): its loop has ended.
+  // After stop(): whether its loop has ended.
   [[nodiscard]] bool finished() const { return finished_.load(std::memory_order_acquire); }
 
  private:

@@ -1,4 +1,5 @@
-// The exchange per query: what the relay pays to know whose an answer is. Budget: a handful of nanoseconds a message.
+// The exchange per query: what it costs to know which request an answer belongs to. Budget: a few nanoseconds per
+// message.
 #include <benchmark/benchmark.h>
 
 #include <string_view>
@@ -42,7 +43,7 @@ void exchange_batch(benchmark::State& state) {
 }
 BENCHMARK(exchange_batch);
 
-// A pipeline of that many batches, all sent before the first answer.
+// A pipeline of `state.range(0)` batches, all sent before the first answer.
 void exchange_pipeline(benchmark::State& state) {
   Exchange exchange;
   for (auto _ : state) {

@@ -1,6 +1,6 @@
-// How fast the framer finds message borders: what the proxy pays for every byte that it forwards. Two streams: small
-// messages (a pipelined extended query and its answer), where the cost is per message; DataRows of 8 KiB, where it is
-// per read, and where none of the body may be touched.
+// How fast the framer finds message boundaries, which costs something for every byte that the proxy forwards. Two
+// streams: small messages (a pipelined extended query and its answer), where the cost is per message; DataRows of 8
+// KiB, where the cost is per read and none of the body may be touched.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 
 using namespace holdfast::protocol;
 
-// A socket buffer's worth, as a read of the proxy would bring it.
+// As many bytes as the proxy would get in one read.
 constexpr std::size_t stream_size = std::size_t{64} * 1024;
 
 Out small_requests() {
@@ -84,7 +84,7 @@ void framer_wide_rows(benchmark::State& state) {
   frame(state, Direction::from_server, wide_rows(), static_cast<std::size_t>(state.range(0)));
 }
 
-// The argument: bytes a read brings.
+// The argument: bytes per read.
 BENCHMARK(framer_small_requests)->Arg(1460)->Arg(65536);
 BENCHMARK(framer_small_answers)->Arg(1460)->Arg(65536);
 BENCHMARK(framer_wide_rows)->Arg(1460)->Arg(65536);

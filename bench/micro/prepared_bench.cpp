@@ -1,4 +1,4 @@
-// What prepared statements and settings cost per message, on the steady path: names and statements known.
+// The cost of prepared statements and settings per message, in the steady state: names and statements are known.
 #include <benchmark/benchmark.h>
 
 #include <string>

@@ -1,4 +1,4 @@
-// What a statement's verdict costs: a hit (shape and cache), the pass over the text alone, and a miss (libpg_query).
+// The cost of a statement's verdict: a hit (shape and cache), the pass over the text alone, and a miss (libpg_query).
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -67,7 +67,7 @@ void miss(benchmark::State& state) {
 }
 BENCHMARK(miss)->DenseRange(0, 4);
 
-// The worst that a client can ask for once: as deep as the limit allows, parsed on a thread of its own.
+// The worst case for a single statement: as deep as the limit allows, parsed on a thread of its own.
 void deepest_miss(benchmark::State& state) {
   std::string sql = "select a";
   while (sql.size() < (std::size_t{128} << 10) - 2) sql += "+a";

@@ -15,7 +15,7 @@ constexpr Index none = ParseTree::none;
 // CURSOR_OPT_HOLD of nodes/parsenodes.h.
 constexpr unsigned cursor_hold = 0x0020;
 
-// What the walk over a statement's inside takes into account.
+// What the walk over a statement's tree takes into account.
 struct Walk {
   bool executes = true;   // false under EXPLAIN without ANALYZE: row locks, DML, INTO don't happen
   bool functions = true;  // false in definitions: the functions of a view run when it is read
@@ -92,7 +92,7 @@ void Analysis::statement(Index node) {
   } else {
     utility(node, type);
   }
-  // A pinned session must sit on the primary, or its next write would have nowhere to go.
+  // A pinned session must have a server of the primary, or its next write would have nowhere to go.
   constexpr auto tracked = static_cast<std::uint32_t>(Effect::set | Effect::role);
   if (has(verdict_.effects, static_cast<Effect>(static_cast<std::uint32_t>(pinning) & ~tracked)))
     at_least(Access::write);
@@ -116,7 +116,7 @@ void Analysis::utility(Index node, std::string_view type) {
     return walk(node, {});
   }
   if (type == "ExecuteStmt") {
-    // Which statement it runs is the session's knowledge; its effects were those of PREPARE, which pins.
+    // Only the session knows which statement it runs; the effects were those of its PREPARE, which pins.
     writes(Effect::sql_deallocate);
     return walk(node, {});
   }
@@ -132,10 +132,13 @@ void Analysis::utility(Index node, std::string_view type) {
     verdict_.control = TransactionControl::other;
     return;
   }
-  constexpr auto plain =
-      std::to_array<std::string_view>({"NotifyStmt", "LockStmt", "TruncateStmt", "VacuumStmt", "ClusterStmt",
-                                       "ReindexStmt", "CheckPointStmt", "AlterSystemStmt", "RefreshMatViewStmt"});
+  constexpr auto plain = std::to_array<std::string_view>(
+      {"NotifyStmt", "LockStmt", "TruncateStmt", "CheckPointStmt", "RefreshMatViewStmt"});
   if (std::ranges::find(plain, type) != plain.end()) return writes();
+  // Some forms of these end transactions of their own (PreventInTransactionBlock, src/backend/access/transam/xact.c).
+  constexpr auto committing =
+      std::to_array<std::string_view>({"VacuumStmt", "ClusterStmt", "ReindexStmt", "AlterSystemStmt"});
+  if (std::ranges::find(committing, type) != committing.end()) return writes(Effect::commits_itself);
   definition(node, type);
 }
 
@@ -174,8 +177,8 @@ void Analysis::explain(Index node) {
   for (Index at = tree_.first(options); at != none; at = tree_.next(options, at)) {
     Index option = tree_.first(at);
     if (tree_.text(option, "defname") != "analyze") continue;
-    // Without an argument, or with one that doesn't say no in so many words. Words and strings look alike in the tree,
-    // but a folded text has no strings, only '', which isn't no.
+    // True without an argument, or with one that is not literally false or off. Words and strings look alike in the
+    // tree, but the only string in a folded text is '', which is neither.
     std::string_view argument = string_at(tree_.member(option, "arg"));
     analyze |= !same_word(argument, "false") && !same_word(argument, "off");
   }
@@ -198,7 +201,7 @@ void Analysis::copy(Index node) {
   walk(node, {});
 }
 
-// Transaction modes of BEGIN and SET TRANSACTION. False: SERIALIZABLE or READ WRITE among them.
+// Reads the transaction modes of BEGIN and SET TRANSACTION. False: SERIALIZABLE or READ WRITE is among them.
 bool Analysis::modes(Index list, bool& read_only) {
   bool for_standby = true;
   for (Index at = tree_.first(list); at != none; at = tree_.next(list, at)) {
@@ -241,8 +244,11 @@ void Analysis::transaction(Index node) {
     verdict_.control = TransactionControl::savepoint;
   } else {
     // COMMIT PREPARED and ROLLBACK PREPARED are no control of the session's own transaction.
-    if (kind == "TRANS_STMT_PREPARE") verdict_.control = TransactionControl::prepare_transaction;
-    return writes();
+    if (kind == "TRANS_STMT_PREPARE") {
+      verdict_.control = TransactionControl::prepare_transaction;
+      return writes();
+    }
+    return writes(Effect::commits_itself);
   }
 }
 
@@ -256,12 +262,12 @@ void Analysis::variable(Index node) {
     bool for_standby = modes(arguments, read_only);
     if (name == "SESSION CHARACTERISTICS") return for_standby ? reads(Effect::set) : writes(Effect::set);
     verdict_.control = TransactionControl::other;
-    // A snapshot to join was exported on the primary.
+    // SET TRANSACTION SNAPSHOT: the snapshot was exported on the primary.
     if (!for_standby || name != "TRANSACTION") return writes();
     verdict_.makes_read_only = read_only;
     return reads();
   }
-  // What a standby refuses depends on the value, which is no part of the shape.
+  // Whether a standby refuses it depends on the value, which is not part of the shape.
   bool of_transaction = same_word(name, "transaction_read_only") || same_word(name, "transaction_isolation") ||
                         same_word(name, "transaction_deferrable");
   if (of_transaction) at_least(Access::write);
@@ -279,7 +285,7 @@ std::string_view Analysis::string_at(Index item) const {
   return string == none ? std::string_view{} : tree_.text(string, "sval");
 }
 
-// Everything inside a node, whatever the depth: the tree is a flat list.
+// Visits everything inside a node, at any depth: the tree is a flat list.
 void Analysis::walk(Index node, Walk how) {
   for (Index at = node; at < tree_[node].end; ++at) {
     std::string_view key = tree_[at].key;
@@ -319,7 +325,7 @@ void Analysis::operator_name(Index list) {
   if (string_at(tree_.first(list)) != "pg_catalog") writes(Effect::unknown_function);
 }
 
-// set_config(name, value, TRUE): undone by the end of the transaction.
+// set_config(name, value, TRUE): undone at the end of the transaction.
 bool Analysis::stays_local(Index node) const {
   Index arguments = tree_.member(node, "args");
   if (arguments == none || tree_.count(arguments) != 3) return false;

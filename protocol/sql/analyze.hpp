@@ -7,14 +7,15 @@
 
 namespace holdfast::protocol::sql {
 
-// `tree` is what pg_query_parse answered for a whole query string. Statements that this doesn't know go to the primary.
+// `tree` is what pg_query_parse returned for a whole query string. Unknown statements go to the primary.
 //
-// Seen: statements, row locks, DML in CTEs, INTO, functions called by name, operators given with a schema, temporary
-// and server-bound relations. Not seen, because the text doesn't say it: functions behind views, triggers, defaults,
-// user-defined operators, casts and types; t.f as a call of f(t); a user's overload of a built-in function's name.
+// Recognised: statements, row locks, DML in CTEs, INTO, functions called by name, operators given with a schema,
+// temporary relations and those about the server itself. Not recognised, because the text doesn't show it: functions
+// behind views, triggers, defaults, user-defined operators, casts and types; t.f as a call of f(t); a user's overload
+// of a built-in function's name.
 [[nodiscard]] Verdict analyze(const ParseTree& tree, const ReadFunctions& read_functions);
 
-// Several statements as one: the most cautious access, all effects.
+// The verdict of several statements as one: the most cautious access, all effects.
 [[nodiscard]] Verdict unite(const Verdict& a, const Verdict& b);
 
 }  // namespace holdfast::protocol::sql

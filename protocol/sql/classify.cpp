@@ -14,9 +14,9 @@
 namespace holdfast::protocol::sql {
 namespace {
 
-// libpg_query writes the tree by recursion and checks no depth: "a+a+a+…" takes about 100 bytes of stack for two bytes
-// of text (measured: 8 MiB end between 50,000 and 100,000 levels). Up to this size any text fits a worker's stack of 8
-// MiB with room to spare; longer ones get a thread whose stack is in proportion.
+// libpg_query writes the tree recursively and doesn't limit the depth: "a+a+a+…" takes about 100 bytes of stack for two
+// bytes of text (measured: 8 MiB overflow between 50,000 and 100,000 levels). Up to this size any text fits a worker's
+// stack of 8 MiB with room to spare; longer ones get a thread whose stack is in proportion.
 constexpr std::size_t longest_on_this_stack = 16U << 10;
 constexpr std::size_t stack_per_byte = 256;
 constexpr std::size_t stack_base = 1U << 20;
@@ -42,7 +42,7 @@ struct Job {
   Verdict verdict = unparsed_verdict;
 };
 
-// The same on a thread of its own, for its stack; the caller waits. The kernel gives pages as they are touched.
+// The same on a thread of its own, for its stack; the caller waits. The kernel allocates pages as they are touched.
 Verdict parse_on_large_stack(const std::string& sql, const ReadFunctions& read_functions) {
   Job job{.sql = sql, .read_functions = read_functions};
   pthread_attr_t attributes;
@@ -65,7 +65,7 @@ Verdict parse_on_large_stack(const std::string& sql, const ReadFunctions& read_f
 }  // namespace
 
 Verdict classify(std::string_view sql, const ReadFunctions& read_functions) {
-  // libpg_query reads up to a NUL: what stands behind it would go unseen.
+  // libpg_query reads up to a NUL: anything behind it would go unseen.
   if (sql.find('\0') != std::string_view::npos) return unparsed_verdict;
   std::string text{sql};
   return text.size() <= longest_on_this_stack ? parse_and_analyze(text, read_functions)
@@ -109,15 +109,15 @@ Verdict Classifier::judge(std::string_view sql, const Shape& shape) {
   switch (shape.kind) {
     case ShapeKind::folded: return classify(shape.text, read_functions_);
     case ShapeKind::odd:
-      // The parser reads plain strings in one way only; where the other way could end one elsewhere, it isn't asked.
+      // The parser knows only one reading of plain strings; where the other could end one elsewhere, it isn't used.
       if (shape.text.find("\\'") != std::string_view::npos) return unparsed_verdict;
       return classify(shape.text, read_functions_);
     case ShapeKind::ambiguous: break;
     case ShapeKind::refused:
     case ShapeKind::too_long: return unparsed_verdict;
   }
-  // Both readings. Whichever the server takes, a reading in which a string has no end is refused as a whole before
-  // anything runs, so it counts for nothing.
+  // Ambiguous: takes both readings. If the server's reading has a string without an end, it refuses the whole text
+  // before anything runs, so such a reading doesn't count.
   std::optional<Verdict> united;
   for (Strings strings : {Strings::standard_only, Strings::escaped}) {
     Shape reading = shaper_.shape(sql, strings);
@@ -126,7 +126,7 @@ Verdict Classifier::judge(std::string_view sql, const Shape& shape) {
     if (!united) {
       united = verdict;
     } else if (*united != verdict) {
-      // One string of statements after all: as many as the reading with more of them has.
+      // It is one string of statements after all: the count is that of the reading with more of them.
       std::uint16_t statements = std::max(united->statements, verdict.statements);
       united = unite(*united, verdict);
       united->statements = statements;
@@ -143,7 +143,7 @@ void Classifier::learn_needs_primary(std::string_view sql) {
   learnt.access = Access::write;
   cache_.insert(shape.hash, learnt);
   if (learnt_.size() == most_learnt) {
-    // The oldest half is asked of a standby again, and learnt again if need be.
+    // The oldest half is forgotten: standbys get those again, and they are learnt again if refused.
     auto half = learnt_.begin() + most_learnt / 2;
     for (auto hash = learnt_.begin(); hash != half; ++hash) cache_.erase(*hash);
     learnt_.erase(learnt_.begin(), half);

@@ -15,29 +15,29 @@
 
 namespace holdfast::protocol::sql {
 
-// The verdict of a text by libpg_query alone: no shape, no cache, no hint. Costs from 5 µs up; runs on a thread with a
-// larger stack when the text is so long that the parser's recursion could outgrow the caller's (see README).
-// A text that does not parse: Access::write and Effect::unparsed.
+// The verdict of a text by libpg_query alone: no shape, no cache, no hint. Costs 5 µs or more; runs on a thread with a
+// larger stack when the text is so long that the parser's recursion could exceed the caller's (see README).
+// A text that does not parse gets Access::write and Effect::unparsed.
 [[nodiscard]] Verdict classify(std::string_view sql, const ReadFunctions& read_functions = {});
 
-// What to assume of a text that nobody has looked at.
+// What to assume of a text that has not been read.
 inline constexpr Verdict unseen_verdict{.access = Access::write, .effects = Effect::unparsed};
 
-// Answers for one worker. Owner: the worker; not thread-safe; lives as long as it. All its memory is bounded by its
-// options.
+// Gives one worker its verdicts. Owner: the worker; not thread-safe; lives as long as the worker. All its memory is
+// bounded by its options.
 class Classifier {
  public:
   struct Options {
     std::size_t cache_bytes = 16U << 20;   // config: limits.statement_cache
-    std::size_t longest_text = 16U << 20;  // config: limits.statement_memory; longer: unseen_verdict, nothing read
+    std::size_t longest_text = 16U << 20;  // config: limits.statement_memory; longer: unseen_verdict, unread
     std::size_t longest_folded =
         128U << 10;  // bytes given to the parser, after literals are folded; longer: unseen_verdict
-    std::vector<std::string> read_functions;  // verdicts depend on it: one Classifier per distinct list
+    std::vector<std::string> read_functions;  // verdicts depend on the list: one Classifier per distinct list
   };
   struct Counts {
     std::uint64_t hits = 0;
-    std::uint64_t misses = 0;    // each cost a parse
-    std::uint64_t unparsed = 0;  // of the misses, and texts too long or without end
+    std::uint64_t misses = 0;    // each one costs a parse, unless the text is refused or too long
+    std::uint64_t unparsed = 0;  // misses that could not be parsed, and texts over longest_text
   };
 
   explicit Classifier(const Options& options);
@@ -47,13 +47,13 @@ class Classifier {
   [[nodiscard]] const Verdict& verdict(std::string_view sql);
 
   // A standby refused this text (25006, 0A000, 55000): its shape goes to the primary until forget_learnt(), or until it
-  // falls out of the cache. A hint in the text still stands.
+  // is evicted from the cache. A hint in the text still applies.
   void learn_needs_primary(std::string_view sql);
-  // After DDL, and after a while.
+  // Called after DDL, and from time to time.
   void forget_learnt();
 
-  // Understands no text at all: for sessions whose client_encoding hides ASCII bytes in other characters (shape.hpp,
-  // is_ascii_transparent), where every statement is for the primary and pins. Its verdicts are nobody else's.
+  // Reads no text at all: for sessions whose client_encoding hides ASCII bytes in other characters (shape.hpp,
+  // is_ascii_transparent), where every statement goes to the primary and pins. Its verdicts don't apply to others.
   [[nodiscard]] bool blind() const { return options_.longest_text == 0; }
 
   [[nodiscard]] const Counts& counts() const { return counts_; }

@@ -21,7 +21,7 @@ constexpr FunctionFacts lock{.kind = FunctionClass::write, .effects = Effect::ad
 constexpr FunctionFacts unlock{.kind = FunctionClass::write, .effects = Effect::discard};
 constexpr FunctionFacts sequence{.kind = FunctionClass::write, .effects = Effect::sequence};
 constexpr FunctionFacts setting{.kind = FunctionClass::write, .effects = Effect::set};
-// State of the server process that nothing resets: the server is closed afterwards.
+// Leaves state in the server process that nothing resets: the server is closed afterwards.
 constexpr FunctionFacts process{.kind = FunctionClass::write, .effects = Effect::load};
 
 struct Entry {
@@ -29,8 +29,8 @@ struct Entry {
   FunctionFacts facts;
 };
 
-// Every built-in function that isn't safe, by hand, from the manual's chapter 9 and the sources of version 15
-// (PreventCommandDuringRecovery, RecoveryInProgress, what the function's file keeps in static variables).
+// Every built-in function that isn't safe, compiled by hand from the manual's chapter 9 and the sources of version 15
+// (PreventCommandDuringRecovery, RecoveryInProgress, static variables in the function's file).
 constexpr auto table = std::to_array<Entry>({
     {"brin_desummarize_range", write},
     {"brin_summarize_new_values", write},
@@ -51,7 +51,7 @@ constexpr auto table = std::to_array<Entry>({
     {"lo_export", write},
     {"lo_from_bytea", write},
     {"lo_get",
-     write},  // opens for reading only, but its file is one with the writing ones: large objects stay on the primary
+     write},  // opens for reading only, but shares its file with those that write: large objects stay on the primary
     {"lo_import", write},
     {"lo_lseek", write},
     {"lo_lseek64", write},
@@ -163,7 +163,7 @@ constexpr auto table = std::to_array<Entry>({
     {"pg_rotate_logfile", write},
     {"pg_rotate_logfile_old", write},
     {"pg_safe_snapshot_blocking_pids", role},
-    {"pg_sequence_last_value", role},  // a standby runs ahead by what is cached in WAL (SEQ_LOG_VALS)
+    {"pg_sequence_last_value", role},  // a standby is ahead by the values logged in advance (SEQ_LOG_VALS)
     {"pg_settings_get_flags", role},
     {"pg_show_all_file_settings", node},
     {"pg_show_all_settings", role},
@@ -189,7 +189,7 @@ constexpr auto table = std::to_array<Entry>({
     {"query_to_xml", text},
     {"query_to_xml_and_xmlschema", text},
     {"query_to_xmlschema", text},
-    {"set_config", setting},  // with a third argument of TRUE the analysis lets it pass
+    {"set_config", setting},  // analyze.cpp treats it as safe if its third argument is TRUE
     {"setseed", setting},
     {"setval", write},
     {"ts_rewrite", text},
@@ -222,7 +222,7 @@ constexpr auto server_relations = std::to_array<std::string_view>({
 });
 static_assert(std::ranges::is_sorted(server_relations));
 
-// One word of "schema.name", unquoted words folded; false when it isn't a word.
+// Takes one word of "schema.name", folded if unquoted; false if there is no valid word.
 bool take_word(std::string_view& from, std::string& word) {
   word.clear();
   if (from.empty()) return false;

@@ -1,4 +1,4 @@
-// PostgreSQL's own functions, by what they mean for routing and pooling.
+// PostgreSQL's own functions, classified by what they mean for routing and pooling.
 #pragma once
 
 #include <cstddef>
@@ -11,23 +11,23 @@
 
 namespace holdfast::protocol::sql {
 
-// provolatile is the wrong oracle: pg_current_xact_id is stable and fails on a standby, random is volatile and
+// provolatile doesn't decide this: pg_current_xact_id is stable and fails on a standby, random is volatile and
 // harmless.
 enum class FunctionClass : std::uint8_t {
   unknown,       // not PostgreSQL's own: a user's, an extension's, or newer than the table
-  safe,          // the same answer on any server that has the data, no trace left
-  write,         // changes data, a sequence, another backend or the cluster; or refused by a standby
-  primary_only,  // asks for role, recovery, statistics or settings: the answer is what the endpoint promises
+  safe,          // the same result on any server that has the data, leaves no trace
+  write,         // changes data, a sequence, another backend or the cluster; or a standby refuses it
+  primary_only,  // asks for role, recovery, statistics or settings: the endpoint answers as the primary
   node_local,    // about this server's files, memory or processes
   runs_text,     // executes SQL given as a string: may do anything
 };
 
 struct FunctionFacts {
   FunctionClass kind = FunctionClass::unknown;
-  Effect effects = Effect::none;  // on the session: advisory_lock, sequence, set, discard, role_question
+  Effect effects = Effect::none;  // advisory_lock, sequence, set, load, discard, unknown_function, role_question
 };
 
-// By name alone: overloads count as one, the most cautious of them. `name` in lower case as the parser gives it.
+// By name alone: overloads count as one, the most cautious of them. `name` is in lower case, as the parser returns it.
 [[nodiscard]] FunctionFacts find_builtin_function(std::string_view name);
 // A type of pg_catalog: int4('1') is a cast written as a call.
 [[nodiscard]] bool is_builtin_type(std::string_view name);
@@ -35,7 +35,7 @@ struct FunctionFacts {
 // …
 [[nodiscard]] bool is_server_relation(std::string_view name);
 
-// The operator's `read_functions`: user functions that may run on a replica and leave nothing in the session.
+// The setting reads.functions: user functions that may run on a replica and leave nothing behind in the session.
 // An entry "f" stands for f in every schema, "s.f" for calls written s.f. Folded to lower case unless quoted ("S"."f").
 class ReadFunctions {
  public:

@@ -3,8 +3,8 @@
 
     PGHOST=/tmp PGPORT=5432 protocol/sql/generate_functions.py > protocol/sql/builtin_names.hpp
 
-Needs psql and a server that nobody has added functions of their own to in pg_catalog: a fresh initdb. Names of several
-versions can be joined by giving their PGHOST:PGPORT as arguments.
+Needs psql and a server whose pg_catalog has no functions added by users: a fresh initdb. To join the names of several
+versions, give the PGHOST:PGPORT of each as arguments.
 """
 import os
 import subprocess
@@ -28,7 +28,7 @@ functions, types, versions = set(), set(), []
 for server in servers:
     versions += ask(server, "show server_version")[:1]
     functions |= set(ask(server, "select distinct proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace"))
-    # Pseudo-types, composite types of catalogues and array types are no names to call a cast by.
+    # Pseudo-types, composite types of catalogues and array types are not used to write a cast as a call.
     types |= set(ask(server, "select typname from pg_type where typnamespace = 'pg_catalog'::regnamespace"
                              " and typtype in ('b', 'r', 'm') and typcategory <> 'A'"))
 

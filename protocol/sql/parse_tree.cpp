@@ -5,7 +5,7 @@
 namespace holdfast::protocol::sql {
 namespace {
 
-// What libpg_query writes: no blanks outside strings, but tolerate them.
+// Reads what libpg_query writes. It writes no blanks outside strings, but they are tolerated.
 class JsonReader {
  public:
   JsonReader(std::string_view json, std::vector<ParseTree::Value>& values)
@@ -14,7 +14,7 @@ class JsonReader {
   bool read() {
     do {
       if (!value()) return false;
-      // Behind a value: close what ends here, then a comma leads to the next value.
+      // After a value: close what ends here, then a comma leads to the next value.
       while (!open_.empty() && closes()) close();
       if (open_.empty()) return blanks() == '\0' && at_ == end_;
       if (just_opened_) continue;

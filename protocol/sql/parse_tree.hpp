@@ -1,7 +1,7 @@
 // A parse tree of libpg_query, read from its JSON form.
 //
-// JSON because Debian's package ships the C structs of the protobuf form without protobuf-c's header that they need,
-// and PostgreSQL's own node headers not at all. The JSON names every node and field, so a walk needs no schema.
+// Why JSON: Debian's package ships the C structs of the protobuf form without the protobuf-c header that they need, and
+// does not ship PostgreSQL's own node headers. The JSON names every node and field, so a walk needs no schema.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +13,10 @@
 namespace holdfast::protocol::sql {
 
 // Values in the order of the text: a value is followed by everything inside it, up to `end`. A walk over a subtree is a
-// loop from its index to its end, whatever the depth: deep trees can't exhaust the stack here.
+// loop from its index to its end, at any depth: deep trees can't exhaust the stack here.
 //
 // Views point into the JSON text, which must outlive the tree. Names with characters that JSON escapes stay escaped:
-// they equal no name we look for.
+// they match no name that we look for.
 class ParseTree {
  public:
   using Index = std::uint32_t;
@@ -25,12 +25,12 @@ class ParseTree {
   enum class Kind : std::uint8_t { object, array, string, other };  // other: numbers, true, false, null
   struct Value {
     std::string_view key;   // empty in an array
-    std::string_view text;  // of strings (without quotes) and others
+    std::string_view text;  // of `string` (without quotes) and `other`
     Index end = 0;
     Kind kind = Kind::other;
   };
 
-  // Nothing when the text is no JSON, which would be a bug of libpg_query.
+  // nullopt if the text is not JSON, which would be a bug in libpg_query.
   [[nodiscard]] static std::optional<ParseTree> read(std::string_view json);
 
   [[nodiscard]] const Value& operator[](Index index) const { return values_[index]; }
@@ -40,10 +40,10 @@ class ParseTree {
   [[nodiscard]] Index member(Index parent, std::string_view key) const;
   // The text of a member, or empty.
   [[nodiscard]] std::string_view text(Index parent, std::string_view key) const;
-  // The first value inside, or none; the one behind `child` within the same parent, or none.
+  // The first value inside `parent`, or none; the one after `child` within the same parent, or none.
   [[nodiscard]] Index first(Index parent) const;
   [[nodiscard]] Index next(Index parent, Index child) const;
-  // How many values lie directly inside.
+  // How many values are directly inside.
   [[nodiscard]] std::size_t count(Index parent) const;
 
  private:

@@ -1,4 +1,4 @@
-// What a statement takes back: a setting to its default, a prepared statement.
+// What a statement resets or removes: a setting, a prepared statement.
 #pragma once
 
 #include <optional>
@@ -9,8 +9,8 @@ namespace holdfast::protocol::sql {
 
 // "statement_timeout" for RESET statement_timeout and SET statement_timeout TO DEFAULT, "all" for RESET ALL and DISCARD
 // ALL; empty for anything else, several statements and SET LOCAL included. Names are folded to lower case unless
-// quoted. Looks at the words in front only: asked for each statement that changes settings, of clients that brought
-// some.
+// quoted. Reads only the first words: called for each statement that changes settings, if its client has start-up
+// settings.
 [[nodiscard]] std::string reset_setting(std::string_view sql);
 
 // The name in DEALLOCATE [PREPARE] name, folded to lower case unless quoted; nothing for anything else, DEALLOCATE ALL

@@ -18,8 +18,8 @@ enum Bits : std::uint8_t {
   digit = 4,
   op = 8,  // op_chars
   space = 16,
-  joins_word = 32,  // grows together with a word, number or string beside it
-  joins_op = 64,    // grows together with an operator beside it
+  joins_word = 32,  // would merge with a word, number or string beside it
+  joins_op = 64,    // would merge with an operator beside it
 };
 
 constexpr std::array<std::uint8_t, 256> make_table() {
@@ -62,9 +62,9 @@ char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
 }
 
-// Copies the word at `in` to `out` in its folded form, both moved behind it; stops at `until` at the latest. Writes up
-// to 15 bytes more than it counts. A third of a short statement's shape is its words: sixteen bytes a step where there
-// are so many to read.
+// Copies the word at `in` to `out` in its folded form and moves both past it; stops at `until` at the latest. Writes up
+// to 15 bytes more than it counts. Words take a third of the time for a short statement: it does sixteen bytes per step
+// while as many are there.
 void fold_word(const char*& in, const char* until, char*& out) {
 #if defined(__SSE2__)
   const auto within = [](__m128i bytes, char from, char to) {
@@ -78,7 +78,7 @@ void fold_word(const char*& in, const char* until, char*& out) {
     __m128i in_word = _mm_or_si128(within(folded, 'a', 'z'), within(bytes, '0', '9'));
     in_word = _mm_or_si128(in_word, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('_')));
     in_word = _mm_or_si128(in_word, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('$')));
-    in_word = _mm_or_si128(in_word, bytes);  // of bytes from 0x80 on the top bit alone is looked at
+    in_word = _mm_or_si128(in_word, bytes);  // bytes from 0x80 on: movemask reads the top bit only
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), folded);
     const auto count = std::countr_one(static_cast<std::uint32_t>(_mm_movemask_epi8(in_word)));
     in += count;
@@ -107,7 +107,7 @@ ShapeKind Scanner::run() {
   return kind_ == ShapeKind::folded && overflown_ ? ShapeKind::too_long : kind_;
 }
 
-// No room: the text is read on to its end, which may be none, and what is written means nothing any more.
+// No room: the rest is still read, since a string or comment may lack its end; the output is discarded.
 void Scanner::overflow() {
   overflown_ = true;
   out_ = begin_;
@@ -148,7 +148,7 @@ bool Scanner::token() {
   }
 }
 
-// Blanks and comments; false: a comment without end.
+// Skips blanks and comments; false: a comment without an end.
 bool Scanner::blanks() {
   while (in_ < end_) {
     char c = *in_;
@@ -167,7 +167,7 @@ bool Scanner::blanks() {
   return true;
 }
 
-// They nest. A hint counts wherever the comment stands.
+// Block comments nest. A hint counts wherever its comment stands.
 bool Scanner::block_comment() {
   const char* body = in_ + 2;
   in_ = body;
@@ -200,7 +200,7 @@ bool Scanner::block_comment() {
 }
 
 bool Scanner::word() {
-  // Prefixes of strings: only when the quote follows at once.
+  // Prefixes of strings count only if the quote follows immediately.
   char second = peek();
   if (second == '\'') {
     switch (*in_) {
@@ -223,7 +223,7 @@ bool Scanner::word() {
   separate(*in_);
   char* start = out_;
   const char* until = end_ - in_ > limit_ - out_ ? in_ + (limit_ - out_) : end_;
-  // Locals: a write through a char pointer could change any member, and the compiler would read them again each time.
+  // Locals, because a write through a char pointer could change any member: the compiler would reload them each time.
   const char* in = in_;
   char* out = out_;
   fold_word(in, until, out);
@@ -256,7 +256,7 @@ bool Scanner::word() {
   return true;
 }
 
-// Takes NULL, TRUE, FALSE or DEFAULT.
+// Consumes NULL, TRUE, FALSE or DEFAULT.
 bool Scanner::literal_word() {
   std::array<char, 8> text{};
   std::size_t size = 0;
@@ -272,7 +272,7 @@ bool Scanner::literal_word() {
 
 bool Scanner::number() {
   if (last_ == Last::sign) {
-    // (-1, ,-1 and =-1 are the numbers they look like: the sign goes again.
+    // (-1, ,-1 and =-1 are negative numbers: the sign is removed from the output.
     out_ = before_sign_.out;
     last_ = before_sign_.last;
     literals_ = before_sign_.literals;
@@ -297,7 +297,7 @@ bool Scanner::number() {
       digits();
     }
   }
-  // 1a, 1_000, 0x1f: versions disagree whether this is one token.
+  // 1a, 1_000, 0x1f: PostgreSQL's versions disagree on whether this is one token.
   if (in_ < end_ && is(*in_, ident)) return stop(ShapeKind::odd);
   if (end == in_) hole(begin, end, Holes::Kind::digits);
   return literal("1", Last::literal);
@@ -328,7 +328,7 @@ bool Scanner::dollar() {
 bool Scanner::quoted_name() {
   flush_comma();
   separate('"');
-  // Names are short: one loop of our own beats two calls of memchr. What finds no room is read on all the same.
+  // Names are short: one loop of our own beats two calls of memchr. It reads on even if there is no room to write.
   const char* in = in_ + 1;
   char* out = out_;
   bool room = out < limit_;
@@ -353,7 +353,7 @@ bool Scanner::quoted_name() {
 
 bool Scanner::string(std::size_t prefix, StringKind kind) {
   if (kind == StringKind::plain && strings_ == Strings::escaped) kind = StringKind::escaped;
-  // 'a' <newline> 'b' is one string, read as its first part is.
+  // 'a' <newline> 'b' is one string, read in the same way as its first part.
   if (prefix == 0 && last_ == Last::string && gap_newline_ && !gap_block_) return string_body(string_kind_);
   if (after_literal() && !gap_) return stop(ShapeKind::odd);
   string_kind_ = kind;
@@ -361,7 +361,7 @@ bool Scanner::string(std::size_t prefix, StringKind kind) {
   return string_body(kind) && literal("''", Last::string);
 }
 
-// From the opening quote to behind the closing one.
+// Consumes a string from its opening quote to its closing one.
 bool Scanner::string_body(StringKind kind) {
   const char* body = ++in_;
   if (kind == StringKind::escaped) {
@@ -385,8 +385,8 @@ bool Scanner::string_body(StringKind kind) {
     if (found == nullptr) return stop(ShapeKind::refused);
     const char* quote = static_cast<const char*>(found);
     if (kind == StringKind::plain && strings_ == Strings::standard) {
-      // An odd number of backslashes: with standard_conforming_strings off this quote would not end the string. Any
-      // other backslash changes the value alone.
+      // Behind an odd number of backslashes this quote would not end the string if standard_conforming_strings were
+      // off. Any other backslash changes only the value.
       const char* slash = quote;
       while (slash > body && slash[-1] == '\\') --slash;
       if ((quote - slash) % 2 == 1) return stop(ShapeKind::ambiguous);
@@ -403,7 +403,7 @@ bool Scanner::string_body(StringKind kind) {
   }
 }
 
-// A run of operator characters, up to a comment.
+// Consumes a run of operator characters, up to a comment.
 bool Scanner::operators() {
   bool sign_may_stand = alone() || last_ == Last::in_open || last_ == Last::compare;
   before_sign_ = {.out = out_, .last = last_, .literals = literals_, .pending_comma = pending_comma_};
@@ -478,8 +478,8 @@ void Scanner::comma() {
   last_ = last_ == Last::row_close ? Last::row_comma : Last::comma;
 }
 
-// One space where the next token would otherwise grow together with the last. Behind a literal also where none stood:
-// what is written for it may end in another way than it did.
+// Writes one space where the next token would otherwise merge with the last. Behind a literal also where none stood:
+// what was written for the literal may end differently.
 void Scanner::separate(char next) {
   if (out_ == begin_) return;
   char previous = out_[-1];
@@ -491,7 +491,7 @@ void Scanner::separate(char next) {
 }
 
 bool Scanner::literal(std::string_view as, Last last) {
-  // The third literal of a list and all behind it go, each with the comma before it.
+  // The third literal of a list and all that follow are dropped, each with the comma before it.
   if (pending_comma_) {
     pending_comma_ = false;
     last_ = last;

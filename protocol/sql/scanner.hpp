@@ -1,4 +1,4 @@
-// The pass over the bytes behind Shaper: PostgreSQL's lexical rules, folding as it goes.
+// The pass over the bytes that Shaper makes: applies PostgreSQL's lexical rules and folds as it goes.
 #pragma once
 
 #include <cstddef>
@@ -11,18 +11,18 @@
 
 namespace holdfast::protocol::sql {
 
-// One use: construct, run(), read the results. Lives on the stack of Shaper::shape().
+// For one use: construct, run(), read the results. Lives on the stack of Shaper::shape().
 //
-// Where blanks stood between two tokens that would grow together without them, one space stays; everywhere else they
-// go.
+// Where blanks stood between two tokens that would merge without them, one space stays; everywhere else they are
+// dropped.
 //
-// Rows: behind VALUES, and behind IN when it lists rows, a row that folds to the same bytes as the row before it is cut
-// off again; NULL, TRUE, FALSE and DEFAULT count as literals there. Only there: a row is no argument list, so
-// set_config(…, true) keeps its word.
+// Rows: behind VALUES, and behind IN when it lists rows, a row that folds to the same bytes as the row before it is
+// dropped; NULL, TRUE, FALSE and DEFAULT count as literals there. Only there: an argument list is not a row, so
+// set_config(…, true) keeps its TRUE.
 class Scanner {
  public:
   // `out` must be writable for 64 bytes beyond its end.
-  // `holes` are cleared and filled.
+  // `holes` is cleared and filled.
   Scanner(std::string_view sql, Strings strings, std::span<char> out, Holes& holes)
       : text_(sql.data()),
         in_(sql.data()),
@@ -55,7 +55,7 @@ class Scanner {
     compare,
     sign,     // a minus where only a number's sign makes sense
     literal,  // number, parameter, dollar-quoted string
-    string,   // '…' in one of its forms: may go on in the next line
+    string,   // '…' in one of its forms: may continue on the next line
   };
   enum class StringKind : std::uint8_t { plain, escaped, raw };
 
@@ -107,11 +107,11 @@ class Scanner {
   StringKind string_kind_ = StringKind::plain;
   bool gap_ = false;          // blanks or comments since the last token
   bool gap_newline_ = false;  // with a line end among them
-  bool gap_block_ = false;    // with a /* */ among them: no string goes on behind it
+  bool gap_block_ = false;    // with a /* */ among them: no string continues behind it
   bool overflown_ = false;
   bool pending_comma_ = false;  // a comma behind two literals, not written yet
   std::uint8_t literals_ = 0;   // how many literals with commas between them end here; counts to 2
-  // How things stood before the last operator, in case that it is a number's sign.
+  // The state before the last operator, in case the operator is a number's sign.
   struct {
     char* out = nullptr;
     Last last = Last::other;

@@ -7,7 +7,7 @@
 namespace holdfast::protocol::sql {
 namespace {
 
-// Room behind the text: ShapeKey reads beyond the end, the scanner writes a token before it looks at the limit.
+// Room behind the text: ShapeKey reads beyond the end, the scanner writes a token before it checks the limit.
 constexpr std::size_t slack = 64;
 
 std::uint32_t tag_of(ShapeKind kind, Hint hint) {
@@ -30,7 +30,8 @@ Shape Shaper::shape(std::string_view sql, Strings strings) {
     case ShapeKind::ambiguous:
     case ShapeKind::odd:
       if (sql.size() > longest_) {
-        // Two readings can still be folded, each time anew; what only the parser can judge is too much for it.
+        // An ambiguous text can still be folded in both readings, but not cached; an odd one is too long for the
+        // parser.
         if (shape.kind == ShapeKind::odd) shape.kind = ShapeKind::too_long;
         shape.text = sql;
         return shape;
@@ -47,7 +48,7 @@ Shape Shaper::shape(std::string_view sql, Strings strings) {
 }
 
 bool is_ascii_transparent(std::string_view client_encoding) {
-  // As PostgreSQL cleans encoding names (src/common/encnames.c, clean_encoding_name): letters and digits, lower case.
+  // As clean_encoding_name does in PostgreSQL (src/common/encnames.c): letters and digits only, in lower case.
   char name[24];
   std::size_t size = 0;
   for (char c : client_encoding) {

@@ -6,8 +6,8 @@
 //
 // Numbers become 1, strings of every kind '', parameters $1; blanks and comments vanish or become one space; unquoted
 // words become lower case; quoted identifiers stay. A list of literals is cut after two, a VALUES row equal to the one
-// before it is dropped, so that long IN lists and bulk inserts make one shape. The folded text is itself valid SQL
-// and is what the parser reads on a miss: the verdict is a function of what was hashed, and of nothing else.
+// before it is dropped, so that IN lists and bulk inserts of any length have one shape. The folded text is itself valid
+// SQL and is what the parser reads on a miss: the verdict depends on what was hashed, and on nothing else.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +24,11 @@ struct Holes;
 
 // 122 bits: two polynomials over GF(2^61-1), each evaluated at a secret random point.
 //
-// Why this and no cryptographic hash: a wrong verdict by collision would let a hostile client leave settings in a
-// shared server unseen, so a collision must be infeasible even for who knows this code. For a polynomial with a secret
-// point that is a theorem, no assumption: two different texts of at most n words agree with probability below
-// n/2^61 per lane, under 2^-90 for both at the longest text that is looked into. The theorem needs texts chosen
-// without knowledge of the points; nothing derived from them ever leaves the process.
+// Why this and not a cryptographic hash: a wrong verdict by collision would let a hostile client leave settings in a
+// shared server unnoticed, so a collision must be infeasible even for an attacker who knows this code. For a polynomial
+// with a secret point that is a theorem, not an assumption: two different texts of at most n words agree with
+// probability below n/2^61 per lane, under 2^-90 for both at the longest text that is read. The theorem needs texts
+// chosen without knowledge of the points; nothing derived from them ever leaves the process.
 struct ShapeHash {
   std::uint64_t low = 0;
   std::uint64_t high = 0;
@@ -38,7 +38,7 @@ struct ShapeHash {
 // The secret points. One per process or worker, from the system's random source.
 class ShapeKey {
  public:
-  // Draws from getrandom(2); throws std::system_error when the system gives none (start-up only).
+  // Draws from getrandom(2); throws std::system_error when that fails (start-up only).
   ShapeKey();
   // Fixed points, for tests and fuzzers.
   ShapeKey(std::uint64_t low, std::uint64_t high);
@@ -56,40 +56,40 @@ class ShapeKey {
 
 enum class ShapeKind : std::uint8_t {
   folded,     // the text was understood; `text` is its folded form
-  ambiguous,  // a plain string holds \': where it ends depends on standard_conforming_strings; `text` is the raw text
+  ambiguous,  // a plain string has \': where it ends depends on standard_conforming_strings; `text` is the raw text
   odd,        // something only the parser should judge (U&"…", UESCAPE, junk behind a number, …): the raw text
-  refused,  // no PostgreSQL takes it: a string, comment or quoted name without end, or a \ { } outside of them; no hash
-  too_long,  // the folded text is longer than the limit; no hash
+  refused,    // no PostgreSQL accepts it: a string, comment or quoted name without end, or \ { } outside them; no hash
+  too_long,   // the folded text is longer than the limit; no hash
 };
 
 struct Shape {
   ShapeKind kind = ShapeKind::folded;
   Hint hint = Hint::none;  // part of the hash
-  bool hashed = false;     // false: `hash` means nothing, the verdict can't be cached
+  bool hashed = false;     // false: there is no hash, so the verdict can't be cached
   // Valid until the next call on the same Shaper, or as long as the text that was given.
   std::string_view text;
   ShapeHash hash;
 };
 
-// How plain '…' strings are read: setting standard_conforming_strings (manual, 4.1.2.1).
+// How plain '…' strings are read: the setting standard_conforming_strings (manual, 4.1.2.1).
 enum class Strings : std::uint8_t {
   standard,       // on, the default since 9.1; a string whose end would differ when off makes the shape ambiguous
   standard_only,  // on, and never ambiguous
   escaped,        // off: a backslash escapes in every plain string
 };
 
-// Makes shapes. Owner: a Classifier, so one per worker; not thread-safe. Owns one buffer of the longest folded text
-// plus slack, allocated once and touched only as far as texts need it; a call allocates nothing.
+// Makes shapes. Owner: a Classifier; not thread-safe. Owns one buffer for the longest folded text plus slack, allocated
+// once and touched only as far as texts need it; a call allocates nothing.
 class Shaper {
  public:
-  // `longest`: bytes of folded (or raw, where that is used) text; longer is too_long.
+  // `longest`: the longest folded (or raw, where that is used) text in bytes; a longer one is too_long.
   explicit Shaper(std::size_t longest, ShapeKey key = {});
   ~Shaper();
 
-  // Cost: 1.4 to 2.7 ns a byte, by the length of the tokens (shape_bench, busy machine). `sql` without the closing NUL
-  // of the wire; a NUL inside makes it odd.
+  // Cost: 1.4 to 2.7 ns per byte, depending on the length of the tokens (shape_bench, busy machine). `sql` is without
+  // the terminating NUL of the wire; a NUL inside makes it odd.
   [[nodiscard]] Shape shape(std::string_view sql, Strings strings = Strings::standard);
-  // Where the literals of the last text stand: of one that was folded, for ShapeMemo.
+  // Where the literals of the last text stand, if it was folded; for ShapeMemo.
   [[nodiscard]] const Holes& holes() const { return *holes_; }
 
  private:
@@ -99,10 +99,10 @@ class Shaper {
   std::unique_ptr<Holes> holes_;
 };
 
-// Whether every byte below 0x80 of a text in this client_encoding is ASCII; the name as in pg_encoding names, any case,
-// punctuation ignored. False for BIG5, GBK, GB18030, JOHAB, SJIS, SHIFT_JIS_2004, UHC and names not known: there a
-// second byte can look like a backslash or a semicolon, the server scans other characters than we do, and no verdict
-// can be trusted.
+// Whether every byte below 0x80 of a text in this client_encoding is an ASCII character; the name is an encoding's as
+// PostgreSQL accepts it: in any case, punctuation ignored. False for BIG5, GBK, GB18030, JOHAB, SJIS, SHIFT_JIS_2004,
+// UHC and unknown names: there a second byte can look like a backslash or a semicolon, the server scans other
+// characters than we do, and no verdict can be trusted.
 [[nodiscard]] bool is_ascii_transparent(std::string_view client_encoding);
 
 }  // namespace holdfast::protocol::sql

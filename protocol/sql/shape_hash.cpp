@@ -1,5 +1,5 @@
 // ShapeKey: polynomial hashing modulo 2^61-1 (Carter and Wegman, "New hash functions and their use in authentication
-// and set equality", 1981), four words a step.
+// and set equality", 1981), four words per step.
 #include <sys/random.h>
 
 #include <array>
@@ -15,7 +15,7 @@ namespace {
 __extension__ using Wide = unsigned __int128;
 
 constexpr std::uint64_t prime = (std::uint64_t{1} << 61) - 1;
-// Seven bytes a word: below the prime, so that different texts are different polynomials.
+// Seven bytes per word: below the prime, so that different texts are different polynomials.
 constexpr std::size_t word_size = 7;
 constexpr std::uint64_t word_mask = (std::uint64_t{1} << 56) - 1;
 
@@ -92,7 +92,7 @@ ShapeHash ShapeKey::hash(std::string_view text, std::uint32_t tag) const {
   std::uint64_t last = static_cast<std::uint64_t>(text.size()) | std::uint64_t{tag} << 40;
   low = canonical(reduce(Wide{low} * low_.power[1] + last));
   high = canonical(reduce(Wide{high} * high_.power[1] + last));
-  // The top bit is never set by the lanes: with it the high word is never zero, which a cache may use for "free".
+  // The lanes never set the top bit: setting it keeps the high word from being zero, which the cache uses for "free".
   return {low, high | std::uint64_t{1} << 63};
 }
 

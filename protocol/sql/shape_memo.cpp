@@ -11,7 +11,7 @@ std::uint64_t word_at(const char* from) {
   return word;
 }
 
-// Behind the literal of this kind that begins at `at`.
+// The position behind the literal of this kind that begins at `at`.
 const char* skip(const char* at, const char* end, Holes::Kind kind) {
   if (kind == Holes::Kind::digits) {
     while (at < end && *at >= '0' && *at <= '9') ++at;
@@ -23,8 +23,8 @@ const char* skip(const char* at, const char* end, Holes::Kind kind) {
 
 }  // namespace
 
-// By the first 16 bytes: literals mostly stand behind them. One that stands among them makes a place of its own for
-// each value, which costs a scan and nothing else.
+// Hashes the first 16 bytes: literals mostly stand behind them. A literal among them gives each of its values a set of
+// its own, which costs scans and nothing else.
 std::size_t ShapeMemo::place_of(std::string_view sql) {
   const std::uint64_t mixed = word_at(sql.data()) * 0x9e3779b97f4a7c15U + word_at(sql.data() + 8);
   return (mixed * 0x9e3779b97f4a7c15U) >> 56 & (set_count - 1);

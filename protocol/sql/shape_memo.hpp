@@ -1,8 +1,8 @@
-// Texts whose shape is known already, but for their literals: the short way to a shape's hash.
+// Recognises texts that differ from a known one only in their literals: the short way to a shape's hash.
 //
 // An application's statements come again and again with other numbers and strings in the same places. What the scanner
 // has read once is kept as a template, the text with its literals cut out; a text that consists of the same pieces with
-// literals of the same kind between them folds to the same bytes. A comparison costs a tenth of the scan.
+// literals of the same kind between them folds to the same bytes. A comparison costs a tenth of a scan.
 //
 // Why that is exact: only two kinds of literals are cut out, and neither can change how the rest is read. A number of
 // nothing but digits ends where the next byte is no digit, and that byte is the same in both texts. A plain string
@@ -32,7 +32,7 @@ struct Holes {
 
   std::array<Hole, most> list{};
   std::uint8_t count = 0;
-  bool too_many = false;  // then the text is no template
+  bool too_many = false;  // then no template is made of the text
 
   void clear() {
     count = 0;
@@ -47,15 +47,15 @@ struct Holes {
   }
 };
 
-// Four templates for each place that a text's first bytes choose; the oldest goes. About 190 KiB, allocated at once.
+// A text's first bytes choose a set of four templates; a new one replaces the oldest. About 190 KiB, allocated at once.
 // Owner: a Classifier; not thread-safe.
 class ShapeMemo {
  public:
   ShapeMemo() : sets_(set_count) {}
 
-  // Null: scan it. Valid until the next learn().
+  // Null: the text must be scanned. Valid until the next learn().
   [[nodiscard]] const ShapeHash* find(std::string_view sql) const;
-  // `sql` folds to what `hash` stands for, its literals stand in `holes`. What is too short, too long or has too many
+  // `sql` has the shape `hash`; `holes` says where its literals are. A text that is too short, too long or has too many
   // literals is not kept.
   void learn(std::string_view sql, const Holes& holes, const ShapeHash& hash);
 

@@ -6,8 +6,8 @@
 
 namespace holdfast::protocol::sql {
 
-// Where a statement may run, ARCHITECTURE.md's first table of statements. The order matters: of several statements the
-// greatest counts.
+// Where a statement may run: ARCHITECTURE.md's first table of statements. The order matters: for several statements the
+// greatest value counts.
 enum class Access : std::uint8_t {
   nothing,  // empty text, only comments: any server
   read,     // may run on a replica
@@ -17,7 +17,7 @@ enum class Access : std::uint8_t {
 // A statement that begins or ends a transaction block, by itself in its query string.
 enum class TransactionControl : std::uint8_t {
   none,
-  begin,                // BEGIN, START TRANSACTION: read-write, or not said
+  begin,                // BEGIN, START TRANSACTION: read-write, or not specified
   begin_read_only,      // … READ ONLY, not SERIALIZABLE
   commit,               // COMMIT, END
   rollback,             // ROLLBACK, ABORT
@@ -26,8 +26,8 @@ enum class TransactionControl : std::uint8_t {
   other,                // SET TRANSACTION, SET LOCAL, SET CONSTRAINTS: within its transaction
 };
 
-// A BEGIN that says neither READ WRITE nor SERIALIZABLE: the block may begin on either kind of member, so that its
-// first statement may decide (DeferredBegin). By its command tag.
+// A BEGIN that says neither READ WRITE nor SERIALIZABLE: the block may begin on either kind of member, so its first
+// statement may decide (DeferredBegin). The values give its command tag.
 enum class Deferrable : std::uint8_t { no, begin, start_transaction };
 
 // Session effects: bits. Each but those marked is a reason to pin the client to its server.
@@ -43,14 +43,16 @@ enum class Effect : std::uint32_t {
   sequence = 1U << 7,          // currval, lastval: sequence state of this session
   load = 1U << 8,              // LOAD: the server is closed afterwards
   unknown_function = 1U << 9,  // a function, DO or CALL that may change the session: the server is audited or cleaned
-  discard = 1U << 10,  // (no pin by itself) something of the session may be gone: DISCARD, RESET ALL, DEALLOCATE ALL,
-                       // UNLISTEN, CLOSE, pg_advisory_unlock*: the command tag says what; a pin may end
-  sql_deallocate = 1U << 11,  // (no pin by itself) DEALLOCATE name, EXECUTE name: names of SQL and protocol are one
-  ddl = 1U << 12,             // (no pin) cached plans of others may break; verdicts learnt may be wrong now
-  role_question = 1U << 13,   // (no pin) asks which role the server has: goes to the primary
-  unparsed = 1U << 14,        // libpg_query could not parse it: primary, and it may do anything: pin
-  database_ddl = 1U << 15,    // (no pin) CREATE/DROP/ALTER DATABASE: idle connections may stand in its way
-  cursor = 1U << 16,          // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
+  discard = 1U << 10,          // (no pin by itself) session state may be gone: DISCARD, RESET ALL, DEALLOCATE ALL,
+                               // UNLISTEN, CLOSE, pg_advisory_unlock*: the command tag says what; a pin may end
+  sql_deallocate = 1U << 11,   // (no pin by itself) DEALLOCATE name, EXECUTE name: SQL and protocol share their names
+  ddl = 1U << 12,              // (no pin) cached plans of others may break; learnt verdicts may be wrong now
+  role_question = 1U << 13,    // (no pin) asks which role the server has: goes to the primary
+  unparsed = 1U << 14,         // libpg_query could not parse it: primary, and it may do anything: pin
+  database_ddl = 1U << 15,     // (no pin) CREATE/DROP/ALTER DATABASE: idle connections may stand in its way
+  commits_itself = 1U << 17,   // (no pin) outside a block its effect may be there for good before its Sync: VACUUM,
+                               // COMMIT PREPARED, ALTER SYSTEM, …
+  cursor = 1U << 16,           // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
 };
 constexpr Effect operator|(Effect a, Effect b) {
   return static_cast<Effect>(static_cast<std::uint32_t>(a) | static_cast<std::uint32_t>(b));
@@ -66,27 +68,27 @@ inline constexpr Effect pinning = Effect::set | Effect::role | Effect::temp_obje
                                   Effect::advisory_lock | Effect::sql_prepare | Effect::hold_cursor | Effect::sequence |
                                   Effect::load | Effect::unknown_function | Effect::unparsed;
 
-// What the text says itself, in a comment /* holdfast: primary */ or /* holdfast: replica */. Both: primary.
+// A hint in the text: a comment /* holdfast: primary */ or /* holdfast: replica */. If both are there: primary.
 enum class Hint : std::uint8_t { none, primary, replica };
 
 struct Verdict {
   Access access = Access::write;
   TransactionControl control = TransactionControl::none;
   Effect effects = Effect::none;
-  std::uint16_t statements = 1;       // in the string, split at semicolons; 0: nothing but blanks and comments
+  std::uint16_t statements = 1;       // how many the string has; 0: nothing but blanks and comments
   bool copy_from_client = false;      // COPY … FROM STDIN is among them
-  bool returns_after_commit = false;  // a multi-statement string with transaction control inside: status decides
+  bool returns_after_commit = false;  // several statements with transaction control: it may go on after a COMMIT
   bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
   bool chains = false;           // COMMIT AND CHAIN, ROLLBACK AND CHAIN: the next block begins at once
   Deferrable deferrable = Deferrable::no;
-  Hint hint = Hint::none;  // never changes the fields above: the router decides what wins
-  // May be sent a second time when a server died with no byte of the answer delivered: a proven read.
+  Hint hint = Hint::none;  // never changes the fields above: the router decides which wins
+  // A proven read: may be sent a second time when a server died and no byte of its answer was passed on.
   [[nodiscard]] bool repeatable() const { return access != Access::write && effects == Effect::none; }
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 
-// "set", "temp_object": the reason of a pin, as metrics and SHOW PINS name it. The lowest pinning bit counts; none:
-// empty.
+// "set", "temp_object": the reason of a pin, as the metrics name it. The lowest pinning bit counts; empty if there is
+// none.
 [[nodiscard]] std::string_view pin_reason(Effect effects);
 
 }  // namespace holdfast::protocol::sql

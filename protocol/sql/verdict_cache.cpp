@@ -21,13 +21,13 @@ const Verdict* VerdictCache::find(const ShapeHash& hash) {
 
 const Verdict& VerdictCache::insert(const ShapeHash& hash, const Verdict& verdict) {
   erase(hash);
-  // At half: sets fill unevenly, and giving up slots while the limit is far would waste
+  // Grows when half full: sets fill unevenly, and evicting entries long before the limit is reached would be a waste.
   if (sets_.size() < most_sets_ && size_ >= sets_.size() * ways / 2) grow();
   Set& set = set_of(hash);
   std::size_t way = 0;
   while (way < ways && set.high[way] != 0) ++way;
   if (way == ways) {
-    // The clock: a slot used since the last pass gets another round.
+    // The clock algorithm: a slot used since the hand's last pass gets another round.
     while ((set.used & 1U << set.hand) != 0) {
       set.used = static_cast<std::uint8_t>(set.used & ~(1U << set.hand));
       set.hand = static_cast<std::uint8_t>((set.hand + 1) % ways);

@@ -11,8 +11,8 @@
 
 namespace holdfast::protocol::sql {
 
-// A set-associative table: the hash picks a set of eight slots, a look-up compares eight keys, and a full set gives up
-// the slot that wasn't used since the clock hand passed. Starts small and doubles up to the limit, so a process with
+// A set-associative table: the hash picks a set of eight slots, a look-up compares eight keys, and a full set evicts
+// a slot that hasn't been used since the clock hand passed. Starts small and doubles up to the limit, so a process with
 // few shapes stays small. No text is kept: the hash is the key (see ShapeHash for why that is enough).
 //
 // Owner: a Classifier; not thread-safe. find() allocates nothing; insert() only when the table doubles.
@@ -21,11 +21,11 @@ class VerdictCache {
   // `bytes`: the most that the table may take; at least one set is kept.
   explicit VerdictCache(std::size_t bytes);
 
-  // Null when not known. Valid until the next insert().
+  // Null if not known. Valid until the next insert().
   [[nodiscard]] const Verdict* find(const ShapeHash& hash);
-  // Replaces what is there under the same hash. The answer is valid until the next insert().
+  // Replaces what is there under the same hash. The result is valid until the next insert().
   const Verdict& insert(const ShapeHash& hash, const Verdict& verdict);
-  // Takes out one entry, or every entry.
+  // Removes one entry, or every entry.
   void erase(const ShapeHash& hash);
   void clear();
 
@@ -38,7 +38,7 @@ class VerdictCache {
     std::array<std::uint64_t, ways> low{};
     std::array<std::uint64_t, ways> high{};  // ShapeKey never makes high == 0: that marks a free slot
     std::array<Verdict, ways> verdict{};
-    std::uint8_t used = 0;  // one bit a slot, set by find(), cleared as the hand passes
+    std::uint8_t used = 0;  // one bit per slot, set by find(), cleared as the hand passes
     std::uint8_t hand = 0;
   };
 

@@ -90,7 +90,7 @@ void Http::close() {
 void Http::accept() {
   acceptor_.async_accept([this](boost::system::error_code error, asio::ip::tcp::socket socket) {
     if (!acceptor_.is_open()) return;
-    // One that is too many is closed: probes come again.
+    // Connections over the limit are closed: probes and scrapes try again.
     if (!error && *connections_ < most_connections) {
       ++*connections_;
       asio::co_spawn(acceptor_.get_executor(), serve(beast::tcp_stream(std::move(socket)), handler_, connections_),

@@ -1,5 +1,5 @@
-// A small HTTP/1.1 server for probes and scrapes, on the control thread: GET and HEAD, bounded requests, one deadline
-// each.
+// A small HTTP/1.1 server for probes and scrapes: GET and HEAD, bounded requests, a deadline for each request and each
+// response. Thread: control, for the handler as well.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -23,7 +23,7 @@ struct HttpAnswer {
 
 class Http {
  public:
-  // The path without its query; none: 404.
+  // Answers a path, which comes without its query string; nullopt: 404.
   using Handler = std::function<std::optional<HttpAnswer>(std::string_view path)>;
 
   Http(boost::asio::io_context& context, Handler handler);

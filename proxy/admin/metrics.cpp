@@ -167,7 +167,7 @@ void add_clusters(Families& out, const Topologies& topologies) {
        [](const health::Topology& topology) { return topology.timeline; });
 }
 
-// Every member of the configuration; one that a reload removed keeps its index, but is no longer shown.
+// Visits every member of the configuration; one that a reload removed keeps its index, but is no longer shown.
 void each_member(const Topologies& topologies, auto&& visit) {
   for (const auto& [cluster, topology] : topologies) {
     for (health::MemberIndex i = 0; i < topology->members.size(); ++i) {

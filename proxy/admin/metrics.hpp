@@ -1,6 +1,7 @@
-// /metrics: workers' counters, summed when asked, and what health knows. Names are holdfast_<thing>_<unit>[_total];
-// labels come from bounded sets (clusters, members, reasons), never from clients. A HELP line stands alone.
-// Thread: control, every call. Lifetime: Server's; what the constructor is given outlives it.
+// /metrics: the workers' counters, summed at each scrape, and what health knows. Names are
+// holdfast_<thing>_<unit>[_total]; labels come from bounded sets (clusters, members, reasons), never from clients. Each
+// HELP line must be understandable by itself.
+// Thread: control, every call. Lifetime: the Server's; `monitors` outlives it.
 #pragma once
 
 #include <array>
@@ -28,7 +29,7 @@ class Metrics {
 
   explicit Metrics(const Monitors& monitors) : monitors_(monitors) {}
 
-  // What a worker counts; outlives this.
+  // Adds a worker's counters, which outlive this.
   void add(const Counters& worker) { workers_.push_back(&worker); }
 
   void topology(health::TopologyPtr topology) {
@@ -37,7 +38,7 @@ class Metrics {
   }
   void event(const health::Event& event);
   void reloaded(bool good) { ++(good ? reloads_ : reloads_refused_); }
-  // Prometheus's text format.
+  // All metrics in Prometheus's text format.
   [[nodiscard]] std::string text() const;
 
  private:

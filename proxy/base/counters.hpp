@@ -1,5 +1,5 @@
-// What a worker counts. One writer (the worker), any number of readers (a scrape sums over workers): relaxed atomics,
-// plain adds without a lock prefix.
+// A worker's counters. One writer (the worker), any number of readers (a scrape sums over workers): relaxed atomics,
+// plain additions without a lock prefix.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// One of a gauge's, for as long as it lives. Move-only.
+// Counts as one in a gauge for as long as it lives. Move-only.
 class Counted {
  public:
   Counted() = default;
@@ -50,10 +50,10 @@ class Counted {
 enum class RouteReason : std::uint8_t {
   write,          // it writes, or may
   read_replica,   // a read on a replica
-  not_fresh,      // a read that no replica is fresh enough for
+  not_fresh,      // a read for which no replica is fresh enough
   no_replica,     // a read, and no replica is usable
   configured,     // the route setting or a hint says so
-  transaction,    // a transaction block that is not read only
+  transaction,    // a transaction block that is not read-only
   session_state,  // the client is pinned, or its statement would pin it
   role_question,  // asks for the server's role
   unparsed,       // the parser does not know it
@@ -63,22 +63,22 @@ enum class RouteReason : std::uint8_t {
 inline constexpr std::size_t route_reasons = static_cast<std::size_t>(RouteReason::count_);
 [[nodiscard]] const char* name_of(RouteReason reason);
 
-// The reasons of pins: sql::pin_reason() plus what the protocol alone brings.
+// An upper bound for the bit numbers of the effects that pin (sql::pinning).
 inline constexpr std::size_t pin_reasons = 16;
 
 struct Counters {
   Counter clients;          // connected now, log-ins included
-  Counter clients_waiting;  // for a server, now
-  Counter clients_held;     // for a primary, now; part of clients_waiting
+  Counter clients_waiting;  // waiting for a server now
+  Counter clients_held;     // waiting for a primary now; part of clients_waiting
   Counter clients_accepted;
   Counter logins_failed;
-  Counter clients_refused;  // too many
+  Counter clients_refused;  // because there were too many
   Counter units;            // queries and batches answered
   Counter bytes_to_clients;
-  Counter pools;    // of a database and user, now
-  Counter servers;  // connections now
+  Counter pools;    // pools of a database and user now
+  Counter servers;  // server connections now
   Counter servers_opened;
-  Counter servers_failed;  // attempts that failed
+  Counter servers_failed;  // failed attempts to connect
   Counter servers_closed;
   Counter servers_cleaned;  // DISCARD ALL before reuse
   Counter handovers;        // servers given to another worker
@@ -86,9 +86,9 @@ struct Counters {
   Counter holds_timed_out;
   Counter wait_microseconds;  // sum of waits for a server
   Counter waits_timed_out;
-  Counter retries;           // units sent again, nothing of them having run or been answered
-  Counter lost_rolled_back;  // clients told 40001 for a server that died
-  Counter lost_unknown;      // told 08007
+  Counter retries;           // units sent again, of which nothing had run or been answered
+  Counter lost_rolled_back;  // clients told 40001 because their server died
+  Counter lost_unknown;      // clients told 08007
   Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
   Counter lost_cut;          // disconnected in the middle of a row: it can't be finished
   Counter cancels;

@@ -1,7 +1,8 @@
 // Derives keys from passwords on a thread of its own: PBKDF2 takes milliseconds, a worker has microseconds.
 //
-// Requests are queued and bounded; results are kept, so that a user's password is derived once per salt. Thread: any;
-// `done` is called on the service's thread and has to post the result to where it belongs. Lifetime: stop() first.
+// Task: a bounded queue of requests, and a cache of results, so that a user's password is derived once per salt.
+// Thread: any; `done` is called on the service's thread and must post the result to the thread that needs it. Lifetime:
+// stop() before what `done` uses is destroyed.
 #pragma once
 
 #include <condition_variable>
@@ -29,7 +30,8 @@ class KeyService {
   KeyService(const KeyService&) = delete;
   KeyService& operator=(const KeyService&) = delete;
 
-  // SaltedPassword of a password, salt and iteration count. False: too many are queued (53300 to whoever asked).
+  // Derives the SaltedPassword of a password, salt and iteration count. False: too many requests are queued (the caller
+  // tells its client 53300), or the service is stopping.
   [[nodiscard]] bool derive(std::string password, std::vector<std::byte> salt, std::uint32_t iterations, Done done);
   void stop();
 
@@ -47,7 +49,7 @@ class KeyService {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> jobs_;
-  std::map<Input, protocol::scram::Key> kept_;  // the service's thread only
+  std::map<Input, protocol::scram::Key> kept_;  // used on the service's thread only
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <vector>
 
-
 namespace holdfast::proxy {
 namespace {
 

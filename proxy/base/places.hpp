@@ -1,6 +1,6 @@
-// A bounded number of places that threads share: clients of a database, clients that may be held, connections to a
-// member; and one such place, which comes back by itself.
-// Thread: any. Lifetime: `Places` outlives every `Place` of it, or is kept by them (shared_ptr).
+// A quota that threads share: clients of a database, clients that may be held, connections to a member; and one place
+// of it, which returns itself when destroyed.
+// Thread: any. Lifetime: `Places` outlives every `Place` of it, or is kept alive by them (shared_ptr).
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,7 @@ class Places {
     }
     return false;
   }
-  // Beyond the limit if need be.
+  // Takes a place even beyond the limit.
   void take() { used_.fetch_add(1, std::memory_order_acq_rel); }
   void give_back() {
     if (holds(used() > 0, "a place is given back that was never taken")) used_.fetch_sub(1, std::memory_order_acq_rel);
@@ -30,7 +30,7 @@ class Places {
   void set_limit(std::uint32_t limit) { limit_.store(limit, std::memory_order_relaxed); }
   [[nodiscard]] std::uint32_t used() const { return used_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint32_t limit() const { return limit_.load(std::memory_order_relaxed); }
-  // More are taken than a reload allows now.
+  // More places are taken than the limit allows, after a reload lowered it or after take().
   [[nodiscard]] bool too_many() const { return used() > limit(); }
 
  private:
@@ -42,11 +42,11 @@ class Places {
 class Place {
  public:
   Place() = default;
-  // Takes one if there is one: test with `if (place)`.
+  // Takes a place if one is free: test with `if (place)`.
   [[nodiscard]] static Place try_take(std::shared_ptr<Places> places) {
     return places->try_take() ? Place(std::move(places)) : Place();
   }
-  // Of places that outlive it.
+  // For `places` that outlive the Place.
   [[nodiscard]] static Place try_take(Places& places) { return try_take(unowned(places)); }
   [[nodiscard]] static Place take(Places& places) {
     places.take();

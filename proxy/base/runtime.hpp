@@ -1,5 +1,5 @@
-// The configuration with what was made of it: TLS contexts, the users' secrets by name. Immutable; published to every
-// worker as a whole at start and at each reload.
+// The configuration and what is derived from it: TLS contexts, the users' secrets by name. Immutable; published to
+// every worker as a whole at start and at each reload.
 #pragma once
 
 #include <map>

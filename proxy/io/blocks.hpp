@@ -1,5 +1,5 @@
-// Small blocks of memory that links of one worker lend each other: what waits for a moment (a query without a server,
-// the beginning of a message) needs no trip to the allocator. Thread: the worker's. Outlives its links.
+// Small blocks of memory that the links of one worker share: bytes that wait briefly (a query without a server, the
+// beginning of a message) need no allocation. Thread: the worker's. Outlives its links.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ class Blocks {
   }
 
  private:
-  static constexpr std::size_t kept = 1024;  // 1 MiB at most lies idle
+  static constexpr std::size_t kept = 1024;  // keeps at most 1 MiB of free blocks
   std::vector<std::unique_ptr<std::byte[]>> free_;
 };
 

@@ -1,8 +1,9 @@
-// Puts together what one pass over received frames sends on, for one send.
+// Collects what one pass over received frames passes on, for one send.
 //
-// While frames go out unchanged and side by side it only remembers their span in the receive buffer; the first thing
-// that is inserted, rewritten or left out between them makes it copy from there on. Steady traffic copies nothing.
-// Lifetime: one per reactor thread, cleared per pass; the spans are valid until the receive buffer changes.
+// While frames go out unchanged and contiguous it only remembers their span in the receive buffer; the first byte that
+// is inserted, rewritten or left out between them makes it copy from there on. Steady traffic copies nothing.
+// Thread: the worker's. Lifetime: the worker's, cleared after each pass; the spans are valid until the receive buffer
+// changes.
 #pragma once
 
 #include <vector>
@@ -29,7 +30,7 @@ class Composer {
     auto& out = writable();
     out.insert(out.end(), bytes.begin(), bytes.end());
   }
-  // For bytes of our own: append to what this returns.
+  // For bytes that are not forwarded: append them to what this returns.
   [[nodiscard]] std::vector<std::byte>& writable() {
     if (!direct_.empty()) {
       copied_.insert(copied_.end(), direct_.begin(), direct_.end());

@@ -1,5 +1,5 @@
 // A password's key (PBKDF2), derived on the key service's thread and awaited on a worker's.
-// Thread: the worker's. Lifetime: may end before the service is done: its answer is dropped then.
+// Thread: the worker's. Lifetime: it may be destroyed before the service is done: then the result is dropped.
 #pragma once
 
 #include <coroutine>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "protocol/told.hpp"
+#include "protocol/client_errors.hpp"
 #include "proxy/base/key_service.hpp"
 #include "proxy/io/reactor.hpp"
 
@@ -19,17 +19,17 @@ class Derivation {
  public:
   using Key = Result<protocol::scram::Key>;
 
-  // Takes its place in the service's queue. Without one done() answers 53300 at once.
+  // Queues the request with the service. If the queue is full, done() returns 53300 at once.
   Derivation(Reactor& reactor, KeyService& service, std::string password, std::vector<std::byte> salt,
              std::uint32_t iterations)
       : reactor_(reactor), state_(std::make_shared<State>()) {
     state_->owner = this;
-    const bool queued = service.derive(std::move(password), std::move(salt), iterations,
-                                       [state = state_, &reactor](Key key) {
-                                         reactor.post([state, key = std::move(key)]() mutable {
-                                           if (state->owner != nullptr) state->owner->end(std::move(key));
-                                         });
-                                       });
+    const bool queued =
+        service.derive(std::move(password), std::move(salt), iterations, [state = state_, &reactor](Key key) {
+          reactor.post([state, key = std::move(key)]() mutable {
+            if (state->owner != nullptr) state->owner->end(std::move(key));
+          });
+        });
     if (!queued) key_ = std::unexpected(protocol::told(protocol::Tell::too_many_log_ins));
   }
   Derivation(const Derivation&) = delete;
@@ -43,7 +43,7 @@ class Derivation {
     Key await_resume() const { return std::move(*derivation.key_); }
   };
   [[nodiscard]] Awaiter done() { return {*this}; }
-  // The deadline came: done() answers that.
+  // The deadline has expired: done() returns that as an error.
   void give_up() { end(std::unexpected(protocol::told(protocol::Tell::log_in_timed_out))); }
 
  private:

@@ -1,4 +1,4 @@
-// Bytes received and not consumed yet: what a link keeps between reads. Owns memory only while there are any.
+// Bytes received but not consumed yet: what a link keeps between reads. Owns memory only while it has bytes.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ class Inbox {
   [[nodiscard]] protocol::Bytes view() const { return {data_.get() + begin_, end_ - begin_}; }
 
   Inbox() = default;
-  // With the worker's blocks for what is short; they outlive it.
+  // Takes short memory from the worker's `blocks`, which outlive it.
   explicit Inbox(Blocks* blocks) : blocks_(blocks) {}
   ~Inbox() { release(); }
   void lend_from(Blocks& blocks) { blocks_ = &blocks; }
@@ -33,7 +33,7 @@ class Inbox {
     return *this;
   }
 
-  // Keeps `bytes`, which may lie in this inbox or elsewhere, as all there is.
+  // Keeps `bytes`, which may lie in this inbox or elsewhere, and nothing else.
   void keep(protocol::Bytes bytes) {
     if (bytes.empty()) return release();
     if (data_ && bytes.data() >= data_.get() && bytes.data() <= data_.get() + capacity_) {
@@ -45,7 +45,7 @@ class Inbox {
     std::memcpy(room(bytes.size()).data(), bytes.data(), bytes.size());
     end_ += bytes.size();
   }
-  // Room for at least `count` bytes behind what is there; add() says how many were written.
+  // Room for at least `count` bytes behind those kept; add() says how many were written.
   [[nodiscard]] protocol::MutableBytes room(std::size_t count) {
     if (capacity_ - end_ < count) grow(count);
     return {data_.get() + end_, capacity_ - end_};
@@ -66,7 +66,7 @@ class Inbox {
   }
   void grow(std::size_t count) {
     const std::size_t used = size();
-    // Doubling, so that a large message that comes in pieces is copied a constant number of times.
+    // Doubles, so that each byte of a large message that comes in pieces is copied a constant number of times.
     const std::size_t wanted = std::max({Blocks::size, used + count, used * 2});
     auto larger = blocks_ != nullptr && wanted == Blocks::size ? blocks_->take()
                                                                : std::make_unique_for_overwrite<std::byte[]>(wanted);

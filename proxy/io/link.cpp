@@ -10,11 +10,11 @@
 namespace holdfast::proxy {
 namespace {
 
-// What is kept between reads is moved to the front of scratch memory while it is at most this long; longer remainders
+// Bytes kept between reads are moved to the front of scratch memory if there are at most this many; longer remainders
 // are parts of one long message and grow in the inbox.
 constexpr std::size_t short_rest = 8 * 1024;
 constexpr std::size_t inbox_step = 64 * 1024;
-// Ciphertext of one recv: two records of the largest size.
+// Ciphertext of one recv: room for two records of the largest size.
 constexpr std::size_t cipher_size = 34 * 1024;
 
 }  // namespace
@@ -43,7 +43,7 @@ Result<void> Link::start_tls(std::shared_ptr<const protocol::TlsContext> context
   auto engine = protocol::TlsEngine::make(std::move(context), host);
   if (!engine) return std::unexpected(engine.error());
   tls_ = std::make_unique<protocol::TlsEngine>(std::move(*engine));
-  // Direct TLS: its first bytes have been received already.
+  // With direct TLS the first bytes have been received already.
   if (const auto early = received_.empty() ? inbox_.view() : received_; !early.empty()) {
     tls_->feed(early);
     received_ = {};
@@ -88,11 +88,11 @@ void Link::close() {
   drop();
 }
 
-// Without a word to the peer. What could not be sent is forgotten with the connection: unsent() says no from here on.
+// Closes without a message to the peer. Unsent bytes are discarded with the connection: unsent() is false from here on.
 void Link::drop() {
   watch_.close();
   tls_.reset();
-  // What was received stays until the link goes: whoever sent may be in the middle of reading it.
+  // Received bytes stay until the link is destroyed: a caller may be in the middle of reading them.
   std::vector<std::byte>().swap(unsent_);  // `= {}` would keep the memory
   sent_ = 0;
 }
@@ -106,7 +106,7 @@ Link::Room Link::room(std::size_t wanted) {
   const auto scratch = reactor_->scratch(*this);
   if (kept <= short_rest && wanted <= scratch.size()) return {scratch.subspan(kept), kept, true};
   const auto bytes = inbox_.room(std::max(wanted > kept ? wanted - kept : 0, inbox_step));
-  received_ = inbox_.view();  // it may have moved, and the read may give nothing
+  received_ = inbox_.view();  // the inbox may have moved, and the read may return nothing
   return {bytes, 0, false};
 }
 
@@ -135,7 +135,7 @@ Io Link::receive_plain(std::size_t wanted) {
   for (;;) {
     const auto got = sys::recv(watch_.fd(), where.bytes.data(), where.bytes.size());
     if (got > 0) {
-      // A short read means that nothing is left, unless an end of stream came with it: hung_up() reads on.
+      // A short read means that nothing is left, unless the stream has ended: after a hang-up reading goes on.
       if (static_cast<std::size_t>(got) < where.bytes.size()) watch_.drained();
       show(where, static_cast<std::size_t>(got));
       return Io::ok;
@@ -233,7 +233,7 @@ Sent Link::send_plain(protocol::Bytes bytes) {
 }
 
 Sent Link::send_tls(protocol::Bytes bytes) {
-  // Records that could not leave before these stand in front of them.
+  // Earlier records that could not be sent yet come before these.
   const auto before = tls_->outgoing().size();
   if (!tls_->write(bytes)) {
     flush_tls();
@@ -266,7 +266,7 @@ bool Link::flush() {
   return true;
 }
 
-// False: the connection broke, and the link is closed. `left`: bytes that the socket took.
+// False: the connection broke, and the link is closed. Adds the number of bytes that the socket took to `left`.
 bool Link::flush_tls(std::size_t* left) {
   while (tls_ && !tls_->outgoing().empty()) {
     const auto out = tls_->outgoing();

@@ -1,5 +1,5 @@
-// One connection, plain or TLS: non-blocking reads and writes with what could not be sent yet, readiness as awaitables.
-// Thread: its worker's. A link owns memory only while bytes wait in it.
+// One connection, plain or TLS: non-blocking reads and writes, a buffer for what could not be sent yet, readiness as
+// awaitables. Thread: its worker's. A link owns memory only while bytes wait in it.
 #pragma once
 
 #include <memory>
@@ -18,9 +18,9 @@ enum class Io : std::uint8_t { ok, would_block, closed };
 
 // What became of bytes that were to be sent.
 enum class Sent : std::uint8_t {
-  taken,      // the socket has them, or will: what it didn't take is kept
-  lost,       // the connection broke (and is closed): some of them may have left
-  untouched,  // it broke before one byte of them left, encrypted or not
+  taken,      // the socket has taken them, or will: the rest is kept
+  lost,       // the connection broke (and is closed): some of them may have been sent
+  untouched,  // it broke before one byte of them was sent, encrypted or not
 };
 
 class Link {
@@ -29,7 +29,8 @@ class Link {
   ~Link();
 
   [[nodiscard]] bool attach(Reactor& reactor, int fd);
-  // Bytes that came before TLS began must not be there: the caller has checked that the inbox is empty.
+  // Received bytes are taken for the beginning of the handshake (direct TLS). After an SSLRequest there must be none:
+  // the caller has checked that.
   [[nodiscard]] Result<void> start_tls(std::shared_ptr<const protocol::TlsContext> context, std::string_view host);
   [[nodiscard]] bool encrypted() const { return tls_ != nullptr; }
   [[nodiscard]] protocol::TlsEngine* tls() const { return tls_.get(); }
@@ -41,9 +42,9 @@ class Link {
   // Sends close_notify on TLS, then closes. Safe to call twice. received() stays readable.
   void close();
 
-  // One recv. received() then shows what was kept and the new bytes behind it. They may lie in the reactor's scratch
-  // memory until another link receives: across a co_await received() holds the same bytes, but elsewhere, and spans of
-  // them are gone. `wanted`: bytes in all that would make progress, a hint.
+  // One recv. received() then gives what was kept and the new bytes behind it. They may lie in the reactor's scratch
+  // memory until another link receives: after a co_await received() gives the same bytes, but elsewhere, and spans of
+  // them are invalid. `wanted`: the total number of bytes that would make progress, a hint.
   Io receive(std::size_t wanted = 0);
   [[nodiscard]] protocol::Bytes received() const { return received_; }
   void consume(std::size_t count) { received_ = received_.subspan(count); }
@@ -51,24 +52,24 @@ class Link {
     inbox_.keep(received_);
     received_ = inbox_.view();
   }
-  // Back to an earlier received() of the same pass: what was consumed since is shown again.
+  // Goes back to an earlier received() of the same pass: what was consumed since is there again.
   void rewind(protocol::Bytes earlier) { received_ = {earlier.data(), received_.data() + received_.size()}; }
   // Puts bytes back in front of what was received.
   void unread(protocol::Bytes bytes);
-  // Plaintext waits inside the TLS engine, or bytes in the inbox: readable() need not be awaited before receive().
+  // The socket may be readable, or plaintext waits inside the TLS engine: receive() need not wait for readable().
   [[nodiscard]] bool may_receive() const;
 
-  // Sends now what the socket takes and keeps the rest.
+  // Sends what the socket takes now and keeps the rest.
   Sent send(protocol::Bytes bytes);
-  // Never of a closed link: nothing of it will leave any more.
+  // Bytes wait to be sent. False for a closed link, which sends nothing any more.
   [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ != nullptr && tls_unsent()); }
   [[nodiscard]] std::size_t unsent_bytes() const;
   // Waits until everything is sent. False: the connection broke.
   Task<bool> drain();
-  // Before a link is destroyed: until nobody is inside drain() any more. Close it first.
+  // Waits until no coroutine is inside drain() any more: before a link is destroyed. Close it first.
   Task<> quiet();
 
-  // For a hand-over: the socket and the TLS engine, with nothing kept and nothing unsent.
+  // For a hand-over: the socket and the TLS engine, with no received and no unsent bytes.
   struct Baggage {
     int fd = -1;
     std::unique_ptr<protocol::TlsEngine> tls;
@@ -85,7 +86,7 @@ class Link {
   Sent send_plain(protocol::Bytes bytes);
   Sent send_tls(protocol::Bytes bytes);
   void drop();
-  // Where the next bytes go: behind what was kept, in scratch memory while that is short.
+  // Where the next bytes go: behind those kept, in scratch memory while those are few.
   struct Room {
     protocol::MutableBytes bytes;
     std::size_t kept;  // bytes of the inbox that belong before them, when in_scratch

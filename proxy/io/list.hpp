@@ -1,5 +1,5 @@
-// Intrusive doubly linked lists: to be in a list costs no allocation, and leaving it is one step. A node is in at most
-// one list at a time and leaves it when destroyed. The state of a thing is the list it is in.
+// Intrusive doubly linked lists: being in a list costs no allocation, and leaving it is O(1). A node is in at most one
+// list at a time and leaves it when destroyed.
 #pragma once
 
 #include <cstddef>

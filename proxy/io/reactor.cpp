@@ -24,7 +24,7 @@ Watch::~Watch() {
 bool Watch::attach(Reactor& reactor, int fd) {
   reactor_ = &reactor;
   fd_ = fd;
-  // Assumed until a system call says otherwise: a fresh socket may hold bytes that came before it was registered.
+  // Assumed until a system call says otherwise: bytes may have come before the socket was registered.
   readable_ = true;
   writable_ = true;
   hung_up_ = false;
@@ -48,8 +48,8 @@ void Watch::close() {
   if (fd_ < 0) return;
   const int fd = std::exchange(fd_, -1);
   reactor_->forget(this);
-  ::close(fd);  // leaves the epoll set by itself: no other descriptor refers to the socket
-  // Whoever waited finds the watch closed.
+  ::close(fd);  // also removes it from the epoll set: no other descriptor refers to the socket
+  // The coroutines that waited find the watch closed.
   if (auto reader = std::exchange(reader_, {})) reactor_->schedule(reader);
   for (auto& writer : writers_) {
     if (writer) reactor_->schedule(std::exchange(writer, {}));
@@ -86,7 +86,7 @@ void Watch::deliver(std::uint32_t events) {
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
   }
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
-  // Each resumption may close or destroy this watch: everything is taken out first.
+  // Each resumption may close or destroy this watch: all handles are taken out first.
   if (writable_) {
     for (auto& writer : writers_) {
       if (writer) reactor_->schedule(std::exchange(writer, {}));
@@ -135,11 +135,12 @@ std::span<std::byte> Reactor::scratch(Link& link) {
   return scratch_;
 }
 
-// One timer for all deadlines, set only when one is due before it rings. Not epoll_wait's timeout: the kernel starts
-// and cancels a timer in each wait that has one, which costs as much as a receive (measured: 0.25 µs of 2.8).
+// One timer for all deadlines, set only when a deadline is due before the timer fires. Not epoll_wait's timeout: the
+// kernel starts and cancels a timer in each wait that has one, which costs as much as a receive (measured: 0.25 µs of
+// 2.8).
 void Reactor::arm_timer() {
   const auto due = deadlines_.next_due();
-  if (due >= timer_at_) return;  // too early a ring does no harm
+  if (due >= timer_at_) return;  // firing too early does no harm
   const auto since_boot = std::max(due.time_since_epoch(), TimePoint::duration(1));
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_boot);
   itimerspec when{};
@@ -183,7 +184,8 @@ void Reactor::run() {
   } while (!taken_.empty());
 }
 
-// Those that asked in an earlier turn; one that asks again waits for the next one.
+// Processes what was left for this turn: messages, and the coroutines that asked for another turn; one that asks again
+// waits for the next.
 void Reactor::run_carried_over() {
   carried_over_ = false;
   if (!taken_.empty()) run_posted();
@@ -196,7 +198,7 @@ void Reactor::run_carried_over() {
 }
 
 void Reactor::run_scheduled() {
-  // Each may schedule more; those run in the next round, before the loop waits again.
+  // Each coroutine may schedule more; those run in the next round, before the loop waits again.
   while (!scheduled_.empty()) {
     running_.swap(scheduled_);
     for (auto handle : running_) handle.resume();
@@ -206,7 +208,7 @@ void Reactor::run_scheduled() {
 
 void Reactor::run_posted() {
   std::uint64_t count = 0;
-  // Edge-triggered: the counter is emptied before the list is taken, so that no posting is missed.
+  // Edge-triggered: the counter is read before the list is taken, so that no message is missed.
   [[maybe_unused]] const auto ignored = ::read(wake_, &count, sizeof count);
   std::vector<std::function<void()>> work;
   {
@@ -227,7 +229,7 @@ void Reactor::post(std::function<void()> work) {
   {
     const std::lock_guard lock(posted_mutex_);
     posted_.push_back(std::move(work));
-    if (posted_.size() > 1) return;  // whoever posted the first has rung the bell
+    if (posted_.size() > 1) return;  // the thread that posted the first one wakes the loop
   }
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto ignored = ::write(wake_, &one, sizeof one);
@@ -238,7 +240,7 @@ void Reactor::stop() {
 }
 
 void Reactor::forget(Watch* watch) {
-  // Events of this turn that were not delivered yet.
+  // Drops the watch's events of this turn that were not delivered yet.
   for (int i = 0; i < event_count_; ++i) {
     auto& event = events_[static_cast<std::size_t>(i)];
     if (event.data.ptr == watch) {

@@ -2,7 +2,7 @@
 // threads.
 //
 // Why not Asio here: a forwarder on Asio's awaitables costs two more recv calls per round trip and an executor hop per
-// wake, 4 % at 8 and 11 % at 64 connections (ARCHITECTURE.md has the figures). Control work stays on Asio.
+// wake-up, 4 % at 8 and 11 % at 64 connections (ARCHITECTURE.md has the figures). Control work stays on Asio.
 // Thread: run() and everything else on the worker's thread; post() and stop() from any.
 #pragma once
 
@@ -29,8 +29,8 @@ using health::TimePoint;
 class Link;
 class Reactor;
 
-// A socket as the reactor sees it: what is ready, and who waits for it. Registered once for both directions; the flags
-// say what the last system calls left behind. One reader and two writers may wait at a time.
+// A socket as the reactor sees it: what is ready, and which coroutines wait for it. Registered once for both
+// directions; the flags reflect the last events and system calls. One reader and two writers may wait at a time.
 class Watch {
  public:
   Watch() = default;
@@ -38,7 +38,8 @@ class Watch {
   Watch& operator=(const Watch&) = delete;
   ~Watch();
 
-  // Takes over a non-blocking socket. False if the kernel refuses (out of memory for watches); the fd is closed then.
+  // Takes over a non-blocking socket. False if the kernel refuses (no memory or too many watches); then the fd is
+  // closed.
   [[nodiscard]] bool attach(Reactor& reactor, int fd);
   // Gives the socket up without closing it: for a hand-over to another worker.
   int detach();
@@ -52,7 +53,8 @@ class Watch {
   void drained() { readable_ = false; }  // the last recv left nothing
   void blocked() { writable_ = false; }  // the last send could not take everything
 
-  // Called once from the loop when the peer hangs up while nobody reads, e.g. a client that waits for a server.
+  // `hook` is called once from the loop when the peer hangs up while no coroutine reads, e.g. a client that waits for a
+  // server.
   void on_hangup(void (*hook)(void*), void* context) {
     hook_ = hook;
     hook_context_ = context;
@@ -64,7 +66,7 @@ class Watch {
     bool await_suspend(std::coroutine_handle<> handle) const { return watch.wait_to_read(handle); }
     void await_resume() const {}
   };
-  // Two may wait to write: the reader of a server with its answers, and the session with words of its own.
+  // Two may wait to write: a server's reader, which passes on answers, and the session with messages of its own.
   struct WriteAwaiter {
     Watch& watch;
     [[nodiscard]] bool await_ready() const { return watch.writable_ || !watch.open(); }
@@ -73,13 +75,13 @@ class Watch {
   };
   [[nodiscard]] ReadAwaiter readable() { return {*this}; }
   [[nodiscard]] WriteAwaiter writable() { return {*this}; }
-  // Wakes the reader although nothing came: it looks at what changed.
+  // Wakes the reader although nothing came, so that it checks what has changed.
   void wake_reader();
 
  private:
   friend class Reactor;
   void deliver(std::uint32_t events);
-  // False: somebody waits already, and there is no place for another: the connection is closed and nobody suspended.
+  // False: too many coroutines wait already; the connection is closed, and the caller must not suspend.
   bool wait_to_read(std::coroutine_handle<> handle);
   bool wait_to_write(std::coroutine_handle<> handle);
 
@@ -94,18 +96,18 @@ class Watch {
   bool hung_up_ = false;
 };
 
-// What one connection may take of a turn before others have theirs: bytes that it received, and messages that were dealt
-// with. A stream that never runs dry (Syncs, empty blocks, rows of a large result) is spread over turns by it.
+// What one connection may use of a turn before the others have theirs: bytes received and messages processed. It
+// spreads a stream that never runs dry (Syncs, empty blocks, rows of a large result) over several turns.
 class Budget {
  public:
-  // In bytes; a message costs as much as four kilobytes that pass through, whatever its length.
+  // In bytes; each message counts as four kilobytes, whatever its length.
   static constexpr std::int64_t share = 256 * 1024;
   static constexpr std::int64_t message = 4 * 1024;
 
   void spend_bytes(std::size_t count) { left_ -= static_cast<std::int64_t>(count); }
   void spend_message() { left_ -= message; }
   [[nodiscard]] bool spent() const { return left_ <= 0; }
-  // It waited, for its peer or for the next turn.
+  // The connection has waited, for its peer or for the next turn.
   void renew() { left_ = share; }
 
  private:
@@ -119,8 +121,8 @@ class Reactor {
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
 
-  // Until stop(). A turn: wait, read the clock once, deliver events, run what was scheduled, expire deadlines. Whoever
-  // has used up its share of a turn (Budget) goes on in the next one.
+  // Runs until stop(). A turn: wait, read the clock once, deliver events, run what was scheduled, expire deadlines. A
+  // connection that has used up its share of a turn (Budget) goes on in the next one.
   void run();
   void stop();
 
@@ -128,7 +130,7 @@ class Reactor {
   void post(std::function<void()> work);
   // Resumes a coroutine later in this turn: keeps chains of wake-ups off the stack.
   void schedule(std::coroutine_handle<> handle) { scheduled_.push_back(handle); }
-  // co_await reactor.next_turn(): lets everybody else who is ready have a turn, and deadlines expire, before it goes on.
+  // co_await reactor.next_turn(): lets all other ready coroutines run, and deadlines expire, before the caller goes on.
   struct NextTurn {
     Reactor& reactor;
     [[nodiscard]] bool await_ready() const { return false; }
@@ -140,14 +142,15 @@ class Reactor {
   };
   [[nodiscard]] NextTurn next_turn() { return {*this}; }
 
-  // The moment this turn began.
+  // The moment at which this turn began.
   [[nodiscard]] TimePoint now() const { return now_; }
-  // For tests, whose time moves by hand: run() reads the clock.
+  // For tests, which set the time by hand; run() reads the clock.
   void set_now(TimePoint now) { now_ = now; }
   [[nodiscard]] DeadlineWheel& deadlines() { return deadlines_; }
   [[nodiscard]] Blocks& blocks() { return blocks_; }
-  // Memory that links receive into, one at a time: whose bytes lie there takes them out (Link::keep_rest) before the
-  // next one gets it, so that nothing that a link shows changes behind its back. forget_scratch(): the link goes.
+  // Memory that links receive into, one at a time: the link whose bytes lie there moves them out (Link::keep_rest)
+  // before the next one gets it, so that no link's received() changes unnoticed. forget_scratch(): the link is
+  // destroyed.
   [[nodiscard]] std::span<std::byte> scratch(Link& link);
   void forget_scratch(const Link& link) {
     if (scratch_user_ == &link) scratch_user_ = nullptr;
@@ -162,13 +165,13 @@ class Reactor {
   void run_carried_over();
 
   static constexpr std::size_t scratch_size = 64 * 1024;
-  // Messages of other threads that are dealt with in one turn: a storm of log-ins is spread over several.
+  // How many messages from other threads are processed in one turn: a storm of log-ins is spread over several.
   static constexpr std::size_t most_posted = 32;
 
   int epoll_ = -1;
   int wake_ = -1;
   int timer_ = -1;
-  TimePoint timer_at_ = DeadlineWheel::never();  // when the timer rings
+  TimePoint timer_at_ = DeadlineWheel::never();  // when the timer fires
   TimePoint now_;
   DeadlineWheel deadlines_;
   std::array<epoll_event, 256> events_{};
@@ -176,7 +179,7 @@ class Reactor {
   std::vector<std::coroutine_handle<>> scheduled_;
   std::vector<std::coroutine_handle<>> running_;
   std::vector<std::coroutine_handle<>> next_turn_;
-  std::vector<std::coroutine_handle<>> this_turn_;  // of them: those being resumed
+  std::vector<std::coroutine_handle<>> this_turn_;  // those of next_turn_ that are being resumed
   bool carried_over_ = false;                       // next_turn_ or taken_ has something: the loop must not sleep
   std::vector<std::byte> scratch_;
   Link* scratch_user_ = nullptr;
@@ -184,7 +187,7 @@ class Reactor {
   std::atomic<bool> stopping_{false};
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
-  std::deque<std::function<void()>> taken_;  // of posted_: what is left for the next turns
+  std::deque<std::function<void()>> taken_;  // taken from posted_ and left for the next turns
 };
 
 }  // namespace holdfast::proxy

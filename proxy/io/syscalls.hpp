@@ -1,9 +1,9 @@
 // The data path's system calls without glibc's wrappers.
 //
-// Why: in a process with threads each of glibc's recv, send and epoll_wait is a cancellation point, two atomic
-// operations around the call (sysdeps/nptl, __pthread_enable_asynccancel); syscall(2) is none. Nobody cancels threads
-// here. Sanitizer builds keep the wrappers: they know what the kernel wrote.
-// As the wrappers: -1 and errno on failure. Thread: any.
+// Why: in a process with threads each of glibc's recv, send and epoll_wait is a cancellation point, with two atomic
+// operations around the call (sysdeps/nptl, __pthread_enable_asynccancel); syscall(2) is not. We never cancel threads.
+// Sanitizer builds keep the wrappers: sanitizers know from them what the kernel wrote.
+// Like the wrappers these return -1 and set errno on failure. Thread: any.
 #pragma once
 
 #include <sys/epoll.h>

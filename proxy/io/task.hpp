@@ -1,8 +1,8 @@
-// Coroutines of one thread: a lazily started Task, and a Gate that counts the ones running by themselves.
+// Coroutines of one thread: a lazily started Task, and a Gate that counts detached ones.
 //
 // Everything here belongs to one worker: no locks, resumed inline by the reactor. Frames are allocated once per
-// connection, never per query: a relay loops inside one coroutine. An exception ends start-up, nothing else, so one
-// that escapes a task is a defect: it ends the process through std::terminate.
+// connection, never per query: a connection's loop stays inside one coroutine. Exceptions may end start-up and nothing
+// else, so one that escapes a task is a defect: it ends the process through std::terminate.
 #pragma once
 
 #include <coroutine>
@@ -88,7 +88,7 @@ inline Task<void> Promise<void>::get_return_object() noexcept {
 }
 }  // namespace detail
 
-// Counts coroutines that run by themselves, so that whoever owns what they use can wait for their end.
+// Counts detached coroutines, so that the owner of what they use can wait for their end.
 class Gate {
  public:
   [[nodiscard]] std::size_t inside() const { return inside_; }
@@ -116,7 +116,7 @@ inline Detached run_inside(Gate& gate, Task<void> task) {
 }
 }  // namespace detail
 
-// Runs a task on its own, at once, up to its first suspension. `gate` outlives it.
+// Detaches a task: runs it at once up to its first suspension. `gate` outlives it.
 inline void spawn(Gate& gate, Task<void> task) {
   detail::run_inside(gate, std::move(task));
 }

@@ -17,8 +17,8 @@ DeadlineWheel::DeadlineWheel(TimePoint start) : start_(start) {
 }
 
 DeadlineWheel::~DeadlineWheel() {
-  // Heads are Deadlines linked to themselves; what is still armed is let go so that its destructor touches nothing
-  // here.
+  // Heads are Deadlines linked to themselves; deadlines that are still armed are disarmed, so that their destructors
+  // touch nothing here.
   for (auto& head : heads_) {
     while (head.next_ != &head) head.next_->disarm();
     head.next_ = head.previous_ = nullptr;
@@ -26,7 +26,7 @@ DeadlineWheel::~DeadlineWheel() {
 }
 
 std::int64_t DeadlineWheel::tick_of(TimePoint when) const {
-  // Rounded up: never early.
+  // Rounded up, so that no deadline expires early.
   const auto past = when - start_ + slot_width - TimePoint::duration(1);
   return past / slot_width;
 }
@@ -58,12 +58,12 @@ void DeadlineWheel::advance(TimePoint now) {
   }
   const auto first = tick_;
   const auto last = std::min<std::int64_t>(reached, first + static_cast<std::int64_t>(slots) - 1);
-  // From here on actions arm behind what is being emptied.
+  // From here on, actions arm deadlines in slots behind those being emptied.
   tick_ = std::max(tick_, reached + 1);
   for (auto tick = first; tick <= last; ++tick) {
     auto& head = heads_[static_cast<std::size_t>(tick) % slots];
     if (head.next_ == &head) continue;
-    // Taken off as a list of its own: an action may arm into this very slot, a revolution ahead.
+    // The slot's deadlines move to a list of their own: an action may arm one in this very slot, a revolution ahead.
     Deadline due;
     due.next_ = head.next_;
     due.previous_ = head.previous_;
@@ -76,7 +76,7 @@ void DeadlineWheel::advance(TimePoint now) {
       if (deadline.when_ <= now) {
         deadline.action_(deadline.context_);
       } else {
-        arm(deadline, deadline.when_);  // was beyond the wheel's horizon
+        arm(deadline, deadline.when_);  // it was beyond the wheel's horizon
       }
     }
     due.next_ = due.previous_ = nullptr;
@@ -85,7 +85,7 @@ void DeadlineWheel::advance(TimePoint now) {
 
 TimePoint DeadlineWheel::next_due() const {
   if (armed_ == 0) return never();
-  // The hint makes this O(1) from turn to turn: only what was armed since can lie before it.
+  // The hint makes this O(1) from turn to turn: only a deadline armed since can lie before it, and arm() moves it back.
   for (hint_ = std::max(hint_, tick_); hint_ < tick_ + static_cast<std::int64_t>(slots); ++hint_) {
     const auto& head = heads_[static_cast<std::size_t>(hint_) % slots];
     if (head.next_ != &head) break;

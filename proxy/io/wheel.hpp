@@ -1,5 +1,5 @@
-// One coarse deadline wheel per worker: arming, moving and disarming a deadline touch a few pointers, never memory or
-// the kernel. Expiry is up to one slot late, never early.
+// One coarse deadline wheel per worker: arming, moving and disarming a deadline touch a few pointers and need neither
+// an allocation nor a system call. Expiry is up to one slot late, never early.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@ using health::TimePoint;
 
 class DeadlineWheel;
 
-// A moment at which `action(context)` is called, once. Lives inside what it guards; disarms itself when that goes.
+// A moment at which `action(context)` is called, once. A member of what it guards; disarms itself when destroyed.
 class Deadline {
  public:
   Deadline() = default;
@@ -44,18 +44,18 @@ class Deadline {
 class DeadlineWheel {
  public:
   static constexpr std::chrono::milliseconds slot_width{5};
-  static constexpr std::size_t slots = 1024;  // beyond slots * slot_width a deadline waits in the last slot and goes on
+  static constexpr std::size_t slots = 1024;  // beyond slots * slot_width a deadline is re-armed from the last slot
 
   explicit DeadlineWheel(TimePoint start);
   ~DeadlineWheel();
   DeadlineWheel(const DeadlineWheel&) = delete;
   DeadlineWheel& operator=(const DeadlineWheel&) = delete;
 
-  // (Re)arms. `when` may be past: then it expires at the next advance.
+  // (Re)arms. `when` may be in the past: then the deadline expires at the next advance.
   void arm(Deadline& deadline, TimePoint when);
   // Calls the actions of every deadline at or before `now`. Actions may arm and disarm any deadline.
   void advance(TimePoint now);
-  // When advance() has something to do next; never(): nothing is armed. Not after the earliest deadline's slot ends.
+  // When advance() next has something to do; never() if nothing is armed. Not later than the earliest deadline's slot.
   [[nodiscard]] TimePoint next_due() const;
   [[nodiscard]] static constexpr TimePoint never() { return TimePoint::max(); }
   [[nodiscard]] std::size_t armed() const { return armed_; }
@@ -67,7 +67,7 @@ class DeadlineWheel {
 
   TimePoint start_;
   std::int64_t tick_ = 0;          // slots before this tick have been emptied
-  mutable std::int64_t hint_ = 0;  // no slot before this tick holds anything
+  mutable std::int64_t hint_ = 0;  // all slots before this tick are empty
   std::size_t armed_ = 0;
   std::array<Deadline, slots> heads_;
 };

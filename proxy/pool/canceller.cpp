@@ -22,7 +22,7 @@ void close_link(void* link) {
 class CancelRequest {
  public:
   static void begin(ServerLink& server) {
-    if (server.pid == 0 || server.secret.empty() || server.cancels_ > 0 || !server.link.open()) return;
+    if (!server.can_be_canceled() || server.cancels_ > 0 || !server.link.open()) return;
     server.cancel_next_ = false;
     ++server.cancels_;
     auto& context = server.home->pool().context();
@@ -30,8 +30,8 @@ class CancelRequest {
   }
 
  private:
-  // PostgreSQL takes a CancelRequest without TLS also where pg_hba.conf has hostssl only; libpq 15 sends it so. The
-  // member's pool may be gone when this ends, the server's link is not: it waits.
+  // PostgreSQL takes a CancelRequest without TLS even where pg_hba.conf has only hostssl; libpq 15 sends it that way.
+  // The member's pool may be gone when this ends, but not the server's link: its reader waits for this.
   static Task<> send(PoolContext& context, ServerLink& server) {
     const auto& member = server.home->pool().topology().members[server.home->member()];
     const std::string address = member.address;
@@ -44,7 +44,7 @@ class CancelRequest {
       std::vector<std::byte> out;
       protocol::write_cancel_request(out, server.pid, server.secret);
       link.send(out);
-      // The server closes when it has acted. Only then can the cancellation hit nobody else.
+      // The server closes when it has acted. Only then can the cancellation hit no other statement.
       while (link.open()) {
         if (!link.may_receive()) co_await link.watch().readable();
         if (link.receive() == Io::closed) break;
@@ -58,7 +58,7 @@ class CancelRequest {
     co_await link.quiet();
     if (holds(server.cancels_ > 0, "a cancel request ended that never began")) --server.cancels_;
     if (server.link.open()) {
-      server.home->clean(server);  // which may have waited for this
+      server.home->clean(server);  // the cleaning may have waited for this
     } else {
       server.let_go(context.reactor);
     }

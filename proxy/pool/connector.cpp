@@ -71,10 +71,10 @@ std::string describe(int error) {
   return std::system_category().message(error);
 }
 
-// What became of an attempt, for the pool and for health.
+// The outcome of an attempt, for the pool and for health.
 struct Attempt {
   Result<void> result;
-  bool network = true;  // false: the server itself said no
+  bool network = true;  // false: the server itself, or our settings, refused
   std::optional<health::Evidence> evidence;
   protocol::LoginFailure::Retry retry = protocol::LoginFailure::Retry::none;
 };
@@ -93,7 +93,7 @@ std::optional<health::Evidence> evidence_of(ConnectFailure::Kind kind) {
   return std::nullopt;
 }
 
-// A failure of connect(2), also one that came later (SO_ERROR).
+// The kind of a failure of connect(2), including one that came later (SO_ERROR).
 ConnectFailure::Kind kind_of(int error) {
   switch (error) {
     case ECONNREFUSED:
@@ -115,7 +115,7 @@ class Opening {
   Task<Attempt> run() {
     const auto& pool = pool_.pool();
     const auto& members = pool.topology().members;
-    const auto runtime = context_.runtime;  // kept: a reload may come while this waits
+    const auto runtime = context_.runtime;  // a copy: a reload may come while this waits
     const auto* cluster = runtime->config.find_cluster(pool.key().cluster);
     if (cluster == nullptr || pool_.member() >= members.size()) {
       co_return Attempt{fail(sqlstate::internal_error, "the cluster was removed"), false, {}, {}};
@@ -155,7 +155,7 @@ class Opening {
     if (opening.derivation_) opening.derivation_->give_up();
   }
 
-  // g++ 12 destroys a temporary twice that a co_await expression passes by value: everything is named here.
+  // g++ 12 destroys a temporary that a co_await expression passes by value twice: everything is named here.
   Task<Attempt> log_in(protocol::Login& login, const std::shared_ptr<const protocol::TlsContext>& tls,
                        const std::string& host) {
     Link& link = server_.link;
@@ -215,7 +215,7 @@ class Opening {
             evidence = health::Evidence::connect_timeout;
           } else if (failure.error.state == sqlstate::cannot_connect_now) {
             evidence = health::Evidence::cannot_connect_now;
-            network = true;  // it will be back, or somebody else takes over
+            network = true;  // it will be back, or another member takes over
           } else if (failure.error.state == sqlstate::admin_shutdown) {
             evidence = health::Evidence::admin_shutdown;
             network = true;

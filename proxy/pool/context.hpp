@@ -1,4 +1,4 @@
-// What the pools of one worker work with. Everything outlives them.
+// What the pools of one worker use. Everything outlives them.
 #pragma once
 
 #include <functional>
@@ -37,8 +37,8 @@ struct PoolContext {
   protocol::PendingPool& pending;
   protocol::ReportedTable& reported;
   PoolShared& shared;
-  const RuntimePtr& runtime;  // the worker's present one
-  const bool& stopping;       // the process ends: nothing is kept, nothing is reported
+  const RuntimePtr& runtime;  // the worker's current one
+  const bool& stopping;       // the process ends: no connection is kept, no evidence reported
   Handover& handover;
 
   void report(const std::string& cluster, health::MemberIndex member, health::Evidence evidence) const {

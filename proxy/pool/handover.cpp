@@ -9,7 +9,7 @@
 
 namespace holdfast::proxy {
 
-// A connection on its way from one worker to another: what is left of a ServerLink without its worker's tables.
+// A connection on its way from one worker to another: the parts of a ServerLink that don't depend on a worker's tables.
 struct Handover::Parcel {
   Link::Baggage baggage;
   std::shared_ptr<Permits> permits;  // of `permit`
@@ -20,7 +20,7 @@ struct Handover::Parcel {
   bool has_settings = false;
   bool has_statements = false;
   std::uint64_t generation = 0;
-  Pool::Credentials credentials;  // that it was opened with
+  Pool::Credentials credentials;  // those that it was opened with
   TimePoint connected_at{};
 };
 
@@ -37,12 +37,10 @@ void Handover::give(Handover& other, ServerLink& server, Permit permit) {
   for (const auto& parameter : server.session.reported.parameters()) parcel->reported.push_back(parameter);
   parcel->credentials = server.home->pool().credentials();
   parcel->baggage = server.link.detach();
-  server.link.watch().wake_reader();  // it finds the link closed, and ends
+  server.link.watch().wake_reader();  // the reader finds the link closed, and ends
   context_.counters.handovers.add();
-  other.context_.reactor.post(
-      [&other, key = server.home->pool().key(), member = server.home->member(), parcel = std::move(parcel)] {
-        other.adopt(key, member, std::move(*parcel));
-      });
+  other.context_.reactor.post([&other, key = server.home->pool().key(), member = server.home->member(),
+                               parcel = std::move(parcel)] { other.adopt(key, member, std::move(*parcel)); });
 }
 
 void Handover::adopt(const PoolKey& key, health::MemberIndex member, Parcel parcel) {
@@ -65,12 +63,12 @@ void Handover::adopt(const PoolKey& key, health::MemberIndex member, Parcel parc
       server->session.reported = std::move(*with);
     }
   }
-  // Names and settings are kept in each worker's own tables: the server is emptied on arrival.
+  // Statement names and settings belong to a worker's own tables: the server is emptied on arrival.
   if (parcel.has_settings || parcel.has_statements) server->session.soil(protocol::sql::Effect::discard);
   if (!server->link.attach_baggage(context_.reactor, std::move(parcel.baggage))) {
     server.reset();  // its permit comes back
     offer_permit(parcel.permits, key, member, std::nullopt);
-    home->open_more();  // who waits wants another: the wish was taken off the list with this one
+    home->open_more();  // the waiter still needs a server, and the worker's want was removed when this one was given
     return;
   }
   serve(context_, std::move(server));
@@ -91,13 +89,10 @@ void Handover::offer_permit(const std::shared_ptr<Permits>& permits, const PoolK
   Handover* other = permits->take_want(this, own);
   if (other == nullptr) return;
   other->context_.reactor.post([other, permits, key, member] {
-    // By the time the message arrives its waiter may be gone; then the permit is passed on.
+    // By the time the message arrives its waiter may be gone, or may have a connection on its way; then the permit is
+    // passed on.
     auto* pool = other->pools_.find(key, member);
-    if (pool != nullptr && !pool->line().empty()) {
-      pool->open_more();
-    } else {
-      other->offer_permit(permits, key, member, std::nullopt);
-    }
+    if (pool == nullptr || pool->open_more() == 0) other->offer_permit(permits, key, member, std::nullopt);
   });
 }
 

@@ -1,9 +1,9 @@
 // Gives server connections and permits to other workers, and takes what they give.
 //
-// Task: "longest waiting first" is a promise of the process. A server that is released where nobody waits longest goes,
-// socket and TLS engine, to the worker whose client does; a permit that comes back is offered to that worker. All by
-// messages: nothing of another worker's is touched. Thread: its worker's, but for the fact that others post to it.
-// Lifetime: the worker's.
+// Task: keeps "longest waiting first" across all workers. A server that is released while another worker's client has
+// waited longer goes to that worker, with socket and TLS engine; a permit that comes back is offered to it. All by
+// messages: no worker touches another's data. Thread: its worker's; other workers' hand-overs post to it. Lifetime: the
+// worker's.
 #pragma once
 
 #include <memory>
@@ -21,13 +21,13 @@ class ServerLink;
 class Handover {
  public:
   Handover(PoolContext& context, Pools& pools) : context_(context), pools_(pools) {}
-  // Of all workers, this one included; before any of them starts.
+  // `all`: the hand-overs of all workers, this one included. Call before any of them starts.
   void connect(std::vector<Handover*> all) { all_ = std::move(all); }
 
-  // The link object here ends; its connection and permit go on there.
+  // Ends the link object here; its connection and permit continue on the other worker.
   void give(Handover& other, ServerLink& server, Permit permit);
   void ask_others_for_idle(const PoolKey& key, health::MemberIndex member);
-  // A permit came back that another worker may wait for, longer than `own` does here.
+  // A permit came back: offers it to a worker that has waited for one for longer than `own`, the oldest wait here.
   void offer_permit(const std::shared_ptr<Permits>& permits, const PoolKey& key, health::MemberIndex member,
                     std::optional<TimePoint> own);
 

@@ -57,7 +57,7 @@ void MemberPool::enter(ServerLink& server, ServerLink::State state) {
     case State::leased:
     case State::cleaning: busy_.push_back(server); break;
     case State::closed:
-      server.link.close();  // its reader sees it, and ends
+      server.link.close();  // its reader notices, and ends
       if (!server.listed()) break;
       busy_.push_back(server);
       break;
@@ -82,7 +82,7 @@ ServerLease MemberPool::lease(ServerLink& server) {
 
 ServerLease MemberPool::lease_now() {
   if (!line_.empty()) return {};
-  if (permits_->wanted()) offer_idle();  // whoever waits on another worker waits longer than this client
+  if (permits_->wanted()) offer_idle();  // a client that waits on another worker has waited longer than this one
   ServerLink* server = take_idle();
   return server != nullptr ? lease(*server) : ServerLease{};
 }
@@ -91,7 +91,7 @@ void MemberPool::returned(ServerLink& server) {
   server.user = nullptr;
   server.leased_ = false;
   if (!server.link.open()) {
-    server.let_go(pool_.context().reactor);  // its reader ends by itself, or waits for this
+    server.let_go(pool_.context().reactor);  // its reader will end by itself, or has waited for this
     return;
   }
   if (server.ready_for_others()) {
@@ -107,10 +107,11 @@ void MemberPool::clean(ServerLink& server) {
   if (server.state_ != ServerLink::State::cleaning || !server.link.open()) return;
   using Step = protocol::Cleaning::Step;
   std::vector<std::byte> out;
-  while (!server.link.unsent()) {
+  while (server.link.open() && !server.link.unsent()) {
     out.clear();
-    const auto step = server.cleaning_->next(
-        server.session, {.under_way = server.cancels_ > 0, .possible = server.cancel_next_}, out);
+    const bool possible = server.cancel_next_ && server.can_be_canceled();
+    const auto step =
+        server.cleaning_->next(server.session, {.under_way = server.cancels_ > 0, .possible = possible}, out);
     switch (step) {
       case Step::wait: return;
       case Step::cancel: cancel_query(server); continue;
@@ -130,7 +131,7 @@ void MemberPool::clean(ServerLink& server) {
       case Step::close: enter(server, ServerLink::State::closed); return;
     }
   }
-  // It takes no more, and nobody would send the rest.
+  // It takes no more, and nobody would send the rest; or it is gone.
   enter(server, ServerLink::State::closed);
 }
 
@@ -138,22 +139,22 @@ void MemberPool::release(ServerLink& server) {
   const auto& context = pool_.context();
   const auto lifetime = pool_.settings().server_lifetime;
   const bool too_old = lifetime.count() > 0 && context.reactor.now() - server.connected_at > lifetime;
-  // A connection that was being made, or was on its way from another worker, while the member changed is in no list
-  // that member_changed() sees.
+  // A connection that was being opened, or was on its way from another worker, while the member changed, was in no list
+  // that member_changed() walks.
   const bool revoked = server.credentials != pool_.credentials_version();
   const auto* member = status();
   const bool late = member == nullptr || outdated(server, *member);
-  if (too_old || late || revoked || permits_->too_many() || context.stopping) {
+  if (too_old || late || revoked || permits_->too_many()) {
     enter(server, ServerLink::State::closed);
     return;
   }
-  // "Longest waiting first" holds for the process: another worker's older waiter goes before ours.
+  // "Longest waiting first" applies to the process: another worker's older waiter goes before ours.
   if (permits_->wanted() && hand_over(server)) return;
   if (Waiter* oldest = line_.front()) {
     give(server, *oldest);
     return;
   }
-  enter(server, ServerLink::State::idle);
+  enter(server, context.stopping ? ServerLink::State::closed : ServerLink::State::idle);
 }
 
 void MemberPool::give(ServerLink& server, Waiter& waiter) {
@@ -180,7 +181,7 @@ void MemberPool::gone(ServerLink& server) {
   open_more();
 }
 
-// ---- who waits ------------------------------------------------------------------------------------------------------
+// ---- waiters --------------------------------------------------------------------------------------------------------
 
 void MemberPool::wait(Waiter& waiter) {
   line_.push_back(waiter);
@@ -198,7 +199,7 @@ std::optional<TimePoint> MemberPool::oldest_wait() const {
   return oldest != nullptr ? std::optional(oldest->since()) : std::nullopt;
 }
 
-// Keeps what the permits know of this worker true.
+// Keeps this worker's entry among the wants up to date.
 void MemberPool::update_want() {
   if (const auto since = oldest_wait()) {
     permits_->still_wants(&pool_.context().handover, *since);
@@ -207,29 +208,32 @@ void MemberPool::update_want() {
   }
 }
 
-void MemberPool::open_more() {
+std::size_t MemberPool::open_more() {
   if (line_.empty()) {
     left();
-    return;
+    return 0;
   }
   const auto& context = pool_.context();
   const auto* member = status();
+  std::size_t opened = 0;
   while (to_open({.waiters = line_.size(),
                   .connecting = connecting_,
                   .backing_off = retry_.armed(),
                   .reachable = member != nullptr && !member->address.empty()}) > 0) {
     auto permit = Permit::try_take(permits_);
     if (!permit) {
-      // The process has all it may have. Whoever releases one next finds us in order of waiting; those that lie idle on
-      // other workers are asked for at once.
+      // The process has all the connections that it may have. The next worker to release one finds our want, in order
+      // of waiting; other workers are asked for idle ones at once.
       if (permits_->want(&context.handover, line_.front()->since())) {
         context.handover.ask_others_for_idle(pool_.key(), member_);
       }
-      return;
+      return opened;
     }
     ++connecting_;
+    ++opened;
     spawn(context.gate, connect_server(*this, std::move(permit)));
   }
+  return opened;
 }
 
 void MemberPool::connect_succeeded() {
@@ -241,8 +245,8 @@ void MemberPool::connect_failed(const Error& error, bool network, Permit permit)
   if (holds(connecting_ > 0, "an attempt failed that nobody made")) --connecting_;
   give_back(std::move(permit));
   if (!network) {
-    // The server said no to this user or database; waiting makes it no better. With servers at work it may be a matter
-    // of numbers (53300): the waiters get those.
+    // The server refused this user or database; waiting won't help. But if it has too many connections (53300) and this
+    // pool has some, the waiters will get those.
     const bool crowded = error.state == sqlstate::too_many_connections;
     if (!crowded || (busy_.empty() && idle_.empty())) fail_line(error);
   }
@@ -274,7 +278,7 @@ bool MemberPool::hand_over(ServerLink& server) {
   return true;
 }
 
-// To the process, and to whoever waits longest for one.
+// Returns a permit to the process, and offers it to the worker whose client has waited longest.
 void MemberPool::give_back(Permit permit) {
   permit = Permit();
   if (permits_->wanted()) pool_.context().handover.offer_permit(permits_, pool_.key(), member_, oldest_wait());
@@ -287,7 +291,7 @@ void MemberPool::offer_idle() {
   }
 }
 
-// ---- the member, time -----------------------------------------------------------------------------------------------
+// ---- the member's state, time ---------------------------------------------------------------------------------------
 
 const health::MemberStatus* MemberPool::status() const {
   const auto& members = pool_.topology().members;
@@ -298,7 +302,7 @@ void MemberPool::member_changed(const health::MemberStatus& status) {
   for (auto* list : {&idle_, &busy_}) {
     for (ServerLink* server = list->front(); server != nullptr;) {
       ServerLink* next = server->next();
-      // Closing wakes the coroutine that reads it: that tells the client, if there is one.
+      // Closing wakes the server's reader, which tells the client, if there is one.
       if (outdated(*server, status) && server->link.open()) server->link.close();
       server = next;
     }
@@ -330,9 +334,10 @@ bool MemberPool::sweep(TimePoint now, std::chrono::milliseconds overdue_after) {
   bool overdue = false;
   for (ServerLink* server = busy_.front(); server != nullptr; server = server->next()) {
     if (server->session.exchange.idle()) continue;
-    // Nobody waits for it any more; a cancellation that came before the server had read the statement did nothing
-    // (manual, 55.2.8): once more.
-    if (server->state_ == ServerLink::State::cleaning && server->cleaning_->state() == protocol::Cleaning::State::draining) {
+    // No client needs the answer any more; a cancellation that arrived before the server had read the statement had no
+    // effect (manual, 55.2.8): it is repeated.
+    if (server->state_ == ServerLink::State::cleaning &&
+        server->cleaning_->state() == protocol::Cleaning::State::draining) {
       cancel_query(*server);
     }
     if (now - server->sent_at > overdue_after) overdue = true;

@@ -1,7 +1,8 @@
 // The server connections of one pool to one member, and the clients that wait for one of them.
 //
 // Task: leases an idle server at once or keeps the clients in line, oldest first, also across workers (permits); opens
-// connections in parallel up to a limit, with a back-off that holds up no other member; cleans what comes back dirty.
+// connections in parallel up to a limit, with a back-off that delays no other member; cleans servers that come back
+// dirty.
 // Thread: its worker's. Lifetime: the pool's.
 #pragma once
 
@@ -26,36 +27,36 @@ class MemberPool {
   MemberPool& operator=(const MemberPool&) = delete;
 
   // ---- for sessions
-  // The idle server that was used last, if nobody waits longer for one, here or on another worker; else an empty lease.
+  // The idle server that was used last, if no client has waited longer, here or on another worker; else an empty lease.
   [[nodiscard]] ServerLease lease_now();
-  // Puts the client at the end of the line and sees to it that a server comes.
+  // Puts the client at the end of the line and has a connection opened if necessary.
   void wait(Waiter& waiter);
 
   // ---- for leases, readers, connections
   // The lease was dropped.
   void returned(ServerLink& server);
-  // A connection was made (connecting → idle or to a waiter), or adopted from another worker.
+  // A connection was opened (connecting → idle or to a waiter), or adopted from another worker.
   void ready(ServerLink& server);
-  // After a pass over the answers of a server that is being cleaned, and when a cancel request for it has ended.
+  // Continues the cleaning: after a pass over the server's answers, and when a cancel request for it has ended.
   void clean(ServerLink& server);
   // The connection has ended: its permit comes back.
   void gone(ServerLink& server);
-  // An attempt to connect has ended. `network`: it is worth trying again; else the server itself said no.
+  // An attempt to connect has ended. `network`: another attempt may succeed; otherwise the server itself refused.
   void connect_failed(const Error& error, bool network, Permit permit);
   void connect_succeeded();
 
   // ---- for the pool
-  // A waiter ended before its turn.
+  // A waiter has left the line, served or not.
   void left();
-  // Opens connections while there are more waiters than connections to come.
-  void open_more();
+  // Opens connections while there are more waiters than connections to come. How many it began to open.
+  std::size_t open_more();
   // Another worker wants a server of this member, and there may be an idle one here.
   void offer_idle();
-  // A new snapshot: closes what is of an older generation, or of a member that is fenced or down.
+  // A new snapshot: closes connections of an older generation, and all if the member is fenced, down or quarantined.
   void member_changed(const health::MemberStatus& status);
   void close_idle(TimePoint older_than);
   void close_all();
-  // Once a second: cancels again what nobody waits for; true: an answer is overdue.
+  // Called once a second: repeats the cancel requests for statements whose client is gone. True: an answer is overdue.
   [[nodiscard]] bool sweep(TimePoint now, std::chrono::milliseconds overdue_after);
 
   [[nodiscard]] Pool& pool() const { return pool_; }
@@ -73,7 +74,8 @@ class MemberPool {
  private:
   // The only place where a server changes its list and its state.
   void enter(ServerLink& server, ServerLink::State state);
-  // A server without a lease that is ready for others: to the client that waits longest, or idle.
+  // A server without a lease that is ready for others: leases it to the client that has waited longest, or makes it
+  // idle.
   void release(ServerLink& server);
   void give(ServerLink& server, Waiter& waiter);
   [[nodiscard]] ServerLink* take_idle();
@@ -93,7 +95,7 @@ class MemberPool {
   health::MemberIndex member_;
   std::shared_ptr<Permits> permits_;
   List<ServerLink> idle_;  // front: used last
-  List<ServerLink> busy_;  // leased, being cleaned, or closed and not gone yet
+  List<ServerLink> busy_;  // leased, being cleaned, or closed but not gone yet
   List<Waiter> line_;      // front: waits longest
   std::size_t connecting_ = 0;
   bool read_only_by_default_ = false;

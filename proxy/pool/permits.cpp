@@ -45,7 +45,7 @@ Handover* Permits::take_want(const Handover* self, std::optional<health::TimePoi
 
 std::shared_ptr<Permits> PermitBook::find(const PoolKey& key, const std::string& member, std::uint32_t limit) {
   const std::lock_guard lock(mutex_);
-  // What no pool uses any more goes, now and then.
+  // Permits that no pool uses any more are removed from time to time.
   if (book_.size() >= swept_at_) {
     std::erase_if(book_, [](const auto& entry) { return entry.second.use_count() == 1; });
     swept_at_ = std::max(first_sweep, 2 * book_.size());

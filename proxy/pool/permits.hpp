@@ -1,8 +1,9 @@
-// How many server connections of one member, database and user the whole process may have, and which worker waits
-// for one longest.
+// How many server connections of one member, database and user the whole process may have, and which worker has waited
+// longest for one.
 //
-// Task: the limit is the process's, not a worker's. A worker that may not open one more says that it wants one; whoever
-// releases a server first asks here whether another worker has waited longer than its own waiters, and hands it over.
+// Task: applies the limit to the process, not to a worker. A worker that may not open another connection registers a
+// want; a worker that releases a server checks here whether another worker's want is older than its own waiters, and
+// hands the server over.
 // Thread: any. The counters are atomics; the list of wants has a mutex, touched only while servers are short.
 // Lifetime: shared by the pools of all workers and by the connections that were opened under it.
 #pragma once
@@ -27,16 +28,16 @@ class Permits : public Places {
  public:
   using Places::Places;
 
-  // A worker (its Handover) says since when its oldest waiter waits. One entry per worker: a second call replaces the
-  // first. True: it had none, and those that lie idle elsewhere have to be asked for; what is released later finds the
-  // entry.
+  // Registers that a worker (its Handover) wants a connection, and since when its oldest waiter has waited. One entry
+  // per worker: a second call replaces the first. True: the entry is new, and the caller must ask other workers for
+  // idle servers; servers released later find the entry.
   bool want(Handover* worker, health::TimePoint since);
-  // Its oldest waiter was served, and the next one waits since then; nothing if it wants none.
+  // Updates a worker's entry after its oldest waiter has left; no effect if there is none.
   void still_wants(Handover* worker, health::TimePoint since);
   void unwant(Handover* worker);
-  // Does any worker want one? One relaxed load: asked at every release.
+  // Whether any worker wants a connection. One atomic load: called at every release.
   [[nodiscard]] bool wanted() const { return wants_count_.load(std::memory_order_acquire) > 0; }
-  // The worker whose waiter is older than `own` (nullopt: any), other than `self`; it is taken off the list.
+  // Removes and returns the worker, other than `self`, whose waiter is the oldest and older than `own` (nullopt: any).
   [[nodiscard]] Handover* take_want(const Handover* self, std::optional<health::TimePoint> own);
 
  private:
@@ -50,10 +51,10 @@ class Permits : public Places {
   std::deque<Want> wants_;
 };
 
-// One connection's right to exist; it comes back when the connection's object goes, or goes along with a hand-over.
+// One connection's right to exist; returned when the connection's object is destroyed, or moved along in a hand-over.
 using Permit = Place;
 
-// Finds the permits of a member, database and user; made on first use and kept while a pool has them.
+// Finds the permits of a member, database and user; they are made on first use and kept while a pool uses them.
 class PermitBook {
  public:
   [[nodiscard]] std::shared_ptr<Permits> find(const PoolKey& key, const std::string& member, std::uint32_t limit);

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <utility>
 
-#include "protocol/told.hpp"
+#include "protocol/client_errors.hpp"
 
 namespace holdfast::proxy {
 
@@ -24,7 +24,7 @@ bool same(const Pool::Credentials& a, const Pool::Credentials& b) {
 
 std::atomic<std::uint64_t> next_pool_id{1};  // NOLINT: ids are the process's
 
-// What belongs to a pool is asked of its database and user; it can't be set at a listener, so that any one will do.
+// A pool's settings come from its database and user; they can't be set at a listener, so any listener will do.
 config::EffectiveSettings settings_of(const PoolKey& key, const config::Config& config) {
   const auto* database = config.find_database(key.database);
   for (const auto& candidate : config.databases) {
@@ -64,8 +64,8 @@ void Pool::topology_changed(health::TopologyPtr topology) {
   if (topology_->primary) primary_available();
 }
 
-// Who waits for a member that can't serve them any more starts over: writers in the line for a primary, readers by
-// being routed again.
+// Clients that wait for a member that can't serve them any more start over: writers are held until there is a primary,
+// readers are routed again.
 void Pool::leave_member(MemberPool& member, const health::Topology& topology) {
   const bool primary = topology.primary == member.member();
   const bool serves_reads = primary || topology.members[member.member()].accepts_reads;
@@ -74,7 +74,7 @@ void Pool::leave_member(MemberPool& member, const health::Topology& topology) {
     if (waiter->kind() == Waiter::Kind::write) {
       if (!primary) {
         held_.push_back(*waiter);
-        waiter->hold(Place::take(context_.shared.hold_places));  // it waits already: the limit is for newcomers
+        waiter->hold(Place::take(context_.shared.hold_places));  // it waits already: the limit is for new waiters
       }
     } else if (!serves_reads) {
       waiter->settle(Waiter::AskAgain{});
@@ -83,7 +83,7 @@ void Pool::leave_member(MemberPool& member, const health::Topology& topology) {
   }
 }
 
-// The line moves as a whole, oldest first; servers that lie idle there are given out at once.
+// The line of held clients moves to the primary as a whole, oldest first; its idle servers are leased at once.
 void Pool::primary_available() {
   auto& primary = member(*topology_->primary);
   while (Waiter* waiter = held_.front()) {
@@ -118,14 +118,14 @@ void Pool::reconfigure() {
 }
 
 void Pool::set_credentials(Credentials fresh) {
-  // What a log-in by trust leaves is nothing to replace known keys with.
+  // A log-in by trust brings no credentials: it must not replace known ones.
   if (std::holds_alternative<std::monostate>(fresh) || same(credentials_, fresh)) return;
   credentials_ = std::move(fresh);
   ++credentials_version_;
 }
 
 std::uint64_t Pool::version_of(const Credentials& theirs) const {
-  // A log-in by trust knows none.
+  // After log-ins by trust there are none to compare.
   const bool unknown =
       std::holds_alternative<std::monostate>(theirs) || std::holds_alternative<std::monostate>(credentials_);
   return unknown || same(credentials_, theirs) ? credentials_version_ : credentials_version_ - 1;

@@ -1,8 +1,8 @@
 // The server connections of one worker to one cluster, for one database and user; and the clients that wait for one.
 //
-// Task: a MemberPool per member, a line of the clients that are held while there is no primary, the credentials that
-// servers are logged in to with, and what servers report to clients with certain settings. Knows neither sessions nor
-// workers. Thread: its worker's. Lifetime: while something uses it (unused()).
+// Task: has a MemberPool per member, the line of clients that are held while there is no primary, the credentials for
+// logging in to servers, and what servers report for known start-up settings. Knows neither sessions nor workers.
+// Thread: its worker's. Lifetime: while something uses it (unused()).
 #pragma once
 
 #include <deque>
@@ -32,38 +32,38 @@ class Pool {
   [[nodiscard]] MemberPool& member(health::MemberIndex index);
   [[nodiscard]] const health::Topology& topology() const { return *topology_; }
   void topology_changed(health::TopologyPtr topology);
-  // The worker's configuration is another one.
+  // The worker has a new configuration.
   void reconfigure();
-  // New credentials of the user: connections that were opened with others are closed when they come back.
+  // The user's current credentials: connections that were opened with others are closed when they are given back.
   void set_credentials(Credentials credentials);
   [[nodiscard]] const Credentials& credentials() const { return credentials_; }
   [[nodiscard]] std::uint64_t credentials_version() const { return credentials_version_; }
-  // The version under which a connection that was opened with `theirs` may serve here; never a current one if they are
-  // not this pool's.
+  // The credentials version of a connection that another worker's pool opened with `theirs`; not the current one if
+  // they differ from this pool's.
   [[nodiscard]] std::uint64_t version_of(const Credentials& theirs) const;
 
-  // Puts a client that needs the primary in line for it: the primary's own, or the pool's while there is none. Without
-  // a place (hold_limit) the wait ends at once, in an error.
+  // Puts a client that needs the primary in the primary's line or, while there is no primary, holds it. If hold_limit
+  // is reached the wait ends at once, with an error.
   void wait_for_primary(Waiter& waiter);
-  // Idle servers that are too old are closed; what nobody waits for is canceled again.
+  // Closes servers that have been idle for too long; repeats cancel requests for statements whose client is gone.
   void sweep(TimePoint now);
   void close_all();
-  // Neither a session nor a server nor anybody in line: under "*" there are as many pools as names that were tried.
+  // No session, no server and no waiter: with database "*" there are as many pools as names that clients tried.
   [[nodiscard]] bool unused() const;
-  // Of the sessions that use it: each keeps one.
+  // A token that each session of the pool keeps: the pool is in use while there is one.
   [[nodiscard]] std::shared_ptr<const void> use();
 
-  // What servers report once a client's start-up settings are on them: a log-in with settings seen before needs no
-  // server. Bounded; forgotten with every new epoch.
+  // What servers report once a client's start-up settings are applied: a log-in with known settings needs no server.
+  // Bounded; forgotten with every new epoch.
   [[nodiscard]] std::optional<protocol::ReportedRef> find_welcome(const protocol::SettingsRef& settings);
   void remember_welcome(const protocol::SettingsRef& settings, const protocol::ReportedRef& reported);
 
   [[nodiscard]] PoolContext& context() const { return context_; }
   [[nodiscard]] const PoolKey& key() const { return key_; }
-  [[nodiscard]] std::uint64_t id() const { return id_; }  // never used again in this process
-  // size, lifetime and idle timeout: of the database and user, whatever the listener.
+  [[nodiscard]] std::uint64_t id() const { return id_; }  // unique in this process
+  // size, lifetime and idle timeout: those of the database and user, whatever the listener.
   [[nodiscard]] const config::EffectiveSettings& settings() const { return settings_; }
-  // The replica that was given the last read, for `balance: round_robin`.
+  // The replica that got the last read, for `balance: round_robin`.
   health::MemberIndex last_replica = 0;
 
  private:
@@ -79,7 +79,7 @@ class Pool {
   config::EffectiveSettings settings_;
   Credentials credentials_;
   std::uint64_t credentials_version_ = 0;
-  std::shared_ptr<const void> users_;  // what use() gives out
+  std::shared_ptr<const void> users_;  // what use() returns
   std::deque<std::unique_ptr<MemberPool>> members_;
   std::vector<std::pair<protocol::SettingsRef, protocol::ReportedRef>> welcomes_;
   health::TopologyPtr topology_;

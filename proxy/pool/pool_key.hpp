@@ -1,4 +1,4 @@
-// What makes server connections interchangeable: the cluster, the database on its servers and the user.
+// Server connections are interchangeable if they have the same cluster, database and user.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@ namespace holdfast::proxy {
 
 struct PoolKey {
   std::string cluster;
-  std::string database;  // as the servers call it
+  std::string database;  // its name on the servers
   std::string user;
 
   friend bool operator==(const PoolKey&, const PoolKey&) = default;

@@ -1,4 +1,4 @@
-// All pools of one worker, by cluster, database and user, and the topologies that they go by.
+// All pools of one worker, by cluster, database and user, and the topologies that the worker knows.
 // Thread: the worker's. Lifetime: the worker's.
 #pragma once
 
@@ -16,14 +16,14 @@ class Pools {
   Pools(PoolContext& context, std::map<std::string, health::TopologyPtr> topologies)
       : context_(context), topologies_(std::move(topologies)) {}
 
-  // Made on first use.
+  // The pool is made on first use.
   [[nodiscard]] Pool& get(const PoolKey& key);
-  // Null: there is no such pool here, or this worker has not heard of the member yet.
+  // Null: there is no such pool here, or this worker does not know the member yet.
   [[nodiscard]] MemberPool* find(const PoolKey& key, health::MemberIndex member);
 
   void topology_changed(const health::TopologyPtr& topology);
   void reconfigure();
-  // Once a second. Pools that nothing uses go.
+  // Called once a second. Removes pools that nothing uses.
   void sweep(TimePoint now);
   void close_all();
 

@@ -1,7 +1,7 @@
-// The right to use one server connection. Whoever holds it is the only one who may send there; dropping it gives the
-// server back to its pool, which cleans it first if it isn't clean.
-// Thread: the worker's. Lifetime: the connection's object lives at least as long as the lease; whether the connection
-// does is another matter: server().link.open().
+// The right to use one server connection: only the owner of the lease may send there. Dropping it gives the server back
+// to its pool, which cleans it first if it isn't clean.
+// Thread: the worker's. Lifetime: the ServerLink lives at least as long as the lease, but its connection may end
+// earlier: check link.open().
 #pragma once
 
 #include <utility>
@@ -13,7 +13,7 @@ class ServerLink;
 class ServerLease {
  public:
   ServerLease() = default;
-  // From pools. The server is in its member's list of leased ones.
+  // Made by pools only. The server is in its member's list of busy ones.
   explicit ServerLease(ServerLink& server) : server_(&server) {}
   ServerLease(ServerLease&& other) noexcept : server_(std::exchange(other.server_, nullptr)) {}
   ServerLease& operator=(ServerLease&& other) noexcept {

@@ -1,8 +1,8 @@
-// One server connection of a pool: its socket and what its session has (protocol/server_session).
+// One server connection of a pool: its socket and its session (protocol/server_session).
 //
 // Thread: its worker's. Lifetime: owned by the coroutine that reads it (server_reader), which ends when the connection
-// has ended, its lease is given back and no cancel request for it is under way any more; everybody else holds a lease
-// or nothing. The state says which list of its member it is in, and only the member's pool changes it.
+// has ended, its lease is given back and no cancel request for it is under way any more; other code refers to it only
+// through a lease. The state says which list of its member's pool it is in, and only that pool changes it.
 //
 //   connecting ──> idle ⇄ leased ──lease dropped, not clean──> cleaning ──> idle
 //        └──────────┴───────┴─────────────────────────────────────┴───────> closed
@@ -27,19 +27,19 @@ namespace holdfast::proxy {
 class MemberPool;
 class ServerLink;
 
-// What one pass over received answers came to.
+// The result of one pass over received answers.
 struct Pass {
-  bool good = true;         // false: the server broke the protocol or is going down; it is closed
-  std::size_t wanted = 0;   // bytes in all that would make progress, a hint
-  Link* behind = nullptr;   // this peer could not take everything: nothing more is read for it before it has
+  bool good = true;        // false: the server broke the protocol or is going down; it is closed
+  std::size_t wanted = 0;  // the total number of bytes that would make progress, a hint
+  Link* behind = nullptr;  // this peer could not take everything: nothing more is read for it until it has
 };
 
-// Whoever uses a leased server, as the coroutine that reads it sees it. One call a pass.
+// The user of a leased server, as the server's reader sees it. One call per pass.
 class ServerUser {
  public:
   // Bytes came. May drop the lease.
   virtual Pass answers(ServerLink& server) = 0;
-  // The connection has ended. `cut`: in the middle of a message. The lease is dropped before this returns.
+  // The connection has ended. The lease is dropped before this returns.
   virtual void server_lost(ServerLink& server) = 0;
 
  protected:
@@ -55,23 +55,25 @@ class ServerLink : public ListNode<ServerLink> {
 
   Link link;
   protocol::ServerSession session;
-  Permit permit;                  // to exist
+  Permit permit;                  // the right to exist
   std::uint32_t pid = 0;          // of BackendKeyData
   std::vector<std::byte> secret;  // of BackendKeyData, to cancel with
   MemberPool* const home;
-  ServerUser* user = nullptr;     // of the lease; null while nobody has attached to it
-  std::uint64_t generation = 0;   // of the member when connected
+  ServerUser* user = nullptr;     // the lease's user; null while none is attached
+  std::uint64_t generation = 0;   // the member's when connected
   std::uint64_t credentials = 0;  // which of the pool's credentials it logged in with
   TimePoint connected_at{};
   TimePoint sent_at{};  // when something was last sent
 
   [[nodiscard]] State state() const { return state_; }
-  // A cancel request for it is on its way, or could still arrive.
+  // A cancel request for it is on its way, or could still take effect.
   [[nodiscard]] bool being_canceled() const { return cancels_ > 0; }
-  // It could be given to the next client as it is.
+  // It could be leased to the next client as it is.
   [[nodiscard]] bool ready_for_others() const {
     return link.open() && !link.unsent() && cancels_ == 0 && !reader_waits_ && session.may_serve_others();
   }
+  // It has said with which key.
+  [[nodiscard]] bool can_be_canceled() const { return pid != 0 && !secret.empty(); }
   // A unit of it has ended: a cancel request for the next one is no repetition.
   void unit_ended() { cancel_next_ = true; }
   void mark_connected(Counter& gauge) { counted_ = Counted(gauge); }
@@ -81,7 +83,7 @@ class ServerLink : public ListNode<ServerLink> {
   friend class ServerLease;
   friend class ServerReader;
   friend class CancelRequest;
-  // Its reader has ended and waits for the last lease and the last cancel request.
+  // Wakes the reader if it waits at its end and there is no lease and no cancel request any more.
   void let_go(Reactor& reactor) {
     if (farewell_ && cancels_ == 0 && !leased_) reactor.schedule(std::exchange(farewell_, {}));
   }
@@ -90,11 +92,11 @@ class ServerLink : public ListNode<ServerLink> {
   Counted counted_;
   TimePoint idle_since_{};
   std::optional<protocol::Cleaning> cleaning_;
-  std::coroutine_handle<> farewell_;  // its reader waits for the last lease and cancel request
+  std::coroutine_handle<> farewell_;  // its reader, which waits for the last lease and cancel request
   std::uint32_t cancels_ = 0;         // cancel connections that are still open
   bool cancel_next_ = true;
-  bool reader_waits_ = false;  // for a slow client: answers may lie unread
-  bool leased_ = false;        // a lease exists, whatever became of the connection
+  bool reader_waits_ = false;  // for a slow client: answers may be unread
+  bool leased_ = false;        // a lease exists, even if the connection has ended
   bool handed_over_ = false;   // another worker has the connection
 };
 

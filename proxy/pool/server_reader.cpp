@@ -19,7 +19,7 @@ bool note_evidence(const PoolContext& context, const ServerLink& server, const F
   const auto report = [&](health::Evidence evidence) {
     context.report(server.home->pool().key().cluster, server.home->member(), evidence);
   };
-  // An immediate shutdown and a crash are told by a notice, not an error.
+  // An immediate shutdown and a crash of another backend are reported by a notice, not an error.
   const bool notice = frame.tag == tag::notice_response;
   if (notice || fields->ends_session()) {
     if (fields->state == sqlstate::admin_shutdown) {
@@ -76,7 +76,7 @@ class ServerReader {
       }
       budget.spend_bytes(link.received().size() - before);
       const Pass pass = server_.user != nullptr ? server_.user->answers(server_) : unattended();
-      link.keep_rest();  // after the sending: this may free what was shown to a client's link
+      link.keep_rest();  // after sending: this may free the bytes that were forwarded in place
       wanted = pass.wanted;
       if (!pass.good) break;
       if (pass.behind != nullptr) {
@@ -89,7 +89,7 @@ class ServerReader {
   }
 
  private:
-  // Nobody uses it: it is idle, being cleaned, or on its way to a client.
+  // For a server without a user: it is idle, being cleaned, or on its way to a client.
   Pass unattended() {
     const Pass pass = read_frames(
         server_, [this](const Frame& frame) { return message(frame); }, [](const Frame&) {});
@@ -139,7 +139,7 @@ Task<> read_server(PoolContext& context, std::unique_ptr<ServerLink> server) {
 void serve(PoolContext& context, std::unique_ptr<ServerLink> server) {
   ServerLink& fresh = *server;
   fresh.mark_connected(context.counters.servers);
-  // Before anybody reads from it: the connection may have ended on its way, and its reader takes the link along.
+  // Before its reader starts: if the connection has ended on its way, the reader destroys the link.
   fresh.home->ready(fresh);
   spawn(context.gate, read_server(context, std::move(server)));
 }

@@ -1,7 +1,7 @@
-// Reads one server connection for as long as it lasts: always, whoever it serves.
+// Reads one server connection for as long as it lasts, with or without a client.
 //
-// Task: what comes is for the user of its lease; without one it ends the cleaning, or is something that the server says
-// of itself. Thread: the worker's. Lifetime: the coroutine owns the link.
+// Task: hands what comes to the user of the lease; without one, drives the cleaning and records what the server reports
+// about itself. Thread: the worker's. Lifetime: the coroutine owns the link.
 #pragma once
 
 #include <memory>
@@ -12,18 +12,19 @@
 
 namespace holdfast::proxy {
 
-// Until the connection has ended and nobody refers to it any more. It is in its member's pool already.
+// Runs until the connection has ended and nothing refers to it any more. The link is in its member's pool already.
 Task<> read_server(PoolContext& context, std::unique_ptr<ServerLink> server);
-// Makes a fresh connection known to its member's pool, and reads it in a coroutine of its own.
+// Adds an adopted connection to its member's pool, and reads it in a coroutine of its own.
 void serve(PoolContext& context, std::unique_ptr<ServerLink> server);
 
-// What a NoticeResponse, ErrorResponse or ParameterStatus says of the member, for its monitor. True: the notice was
-// meant for us alone (a shutdown).
+// Reports what a NoticeResponse or ErrorResponse says about the member to its monitor. True: the notice concerns only
+// the proxy (a shutdown or crash).
 bool note_evidence(const PoolContext& context, const ServerLink& server, const protocol::Frame& frame);
-// Takes a ParameterStatus into what the server reports. False: it is malformed, or the server reports more than we keep.
+// Records a ParameterStatus; a change of in_hot_standby is evidence as well. False: it is malformed, or the server
+// reports more than we keep.
 [[nodiscard]] bool note_parameter(const PoolContext& context, ServerLink& server, const protocol::Frame& frame);
 
-// One pass: calls message(frame) for the beginning of each message, more(frame) for further pieces of a long one.
+// One pass: calls message(frame) for the start of each message, more(frame) for further pieces of a long one.
 // message() returns false to end the pass: the server must be closed.
 template <typename Message, typename More>
 Pass read_frames(ServerLink& server, Message&& message, More&& more) {

@@ -13,11 +13,11 @@ struct Demand {
   bool reachable = true;       // its address is known
 };
 
-// At once: a fresh pool fills quickly, and a server is not stormed.
+// In parallel: a new pool fills quickly, but the server is not flooded.
 inline constexpr std::size_t most_connecting = 8;
 
-// One for each waiter that no connection is on its way for. Asked again after each attempt, since that may fail at once
-// and begin a back-off. What the process may have in all is the permits' business.
+// One for each waiter without a connection on its way. To be called again after each attempt has begun, since that may
+// fail at once and begin a back-off. The limit for the whole process is up to the permits.
 [[nodiscard]] constexpr std::size_t to_open(const Demand& demand) {
   if (demand.backing_off || !demand.reachable) return 0;
   const auto wanted = std::min(demand.waiters, most_connecting);

@@ -3,8 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "protocol/client_errors.hpp"
 #include "protocol/invariant.hpp"
-#include "protocol/told.hpp"
 #include "proxy/pool/pool.hpp"
 
 namespace holdfast::proxy {
@@ -51,7 +51,7 @@ void Waiter::for_marks() {
 }
 
 void Waiter::stand_in_line(MemberPool& member) {
-  // From the line of the held it keeps its place, and has the whole of wait_timeout again.
+  // A client that was held keeps its place in the order, and has all of wait_timeout again.
   const TimePoint from = state_ == State::held ? reactor_.now() : since_;
   if (state_ == State::made) waiting_ = Counted(counters_.clients_waiting);
   held_ = {};

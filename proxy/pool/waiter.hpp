@@ -1,13 +1,15 @@
-// A client's wait for a server: its place in a line, its deadline, and what it ends with.
+// A client's wait for a server: its place in a line, its deadline, and its outcome.
 //
-// Task: stands in the line of a member (servers are short), in that of a pool (there is no primary: it is held), or
-// waits for a replica to become fresh enough. Ends exactly once, in a lease, an error, or "ask again" (the member that
-// it waited for can't serve it any more); settle() is the only waker. What it takes while it waits (a place among the
-// held, the gauges) it gives back when it ends. Owner: the session or log-in that waits. Thread: the worker's.
-// Lifetime: one wait.
+// Task: stands in the line of a member (servers are short) or of a pool (it is held: there is no primary), or waits for
+// a replica to become fresh enough. Ends exactly once, in a lease, an error, or AskAgain (the member that it waited for
+// can't serve it any more, or fresher marks may have come); only settle() wakes the client. What it takes while it
+// waits (a place under hold_limit, the gauges) it returns when it ends. Owner: the session or log-in that waits.
+// Thread: the worker's. Lifetime: one wait.
 //
-//   made ──MemberPool::wait──> in_line ⇄ held (Pool::hold, no_longer_held) ──settle──> ended
-//     └──for_marks(until)──> for_marks ──────────────────────────────────────settle──> ended
+//   made ──stand_in_line()──> in_line ────┐
+//     ├──hold()─────────────> held ───────┼──settle()──> ended
+//     └──for_marks()────────> for_marks ──┘
+//   Meanwhile hold() and stand_in_line() lead from in_line to held and back.
 #pragma once
 
 #include <chrono>
@@ -36,8 +38,8 @@ class Waiter : public ListNode<Waiter> {
   struct AskAgain {};  // route the unit once more
   using Outcome = std::variant<AskAgain, ServerLease, Error>;
   struct Limits {
-    std::chrono::milliseconds wait{0};  // in the line of a member
-    std::chrono::milliseconds hold{0};  // in all, while there is no primary
+    std::chrono::milliseconds wait{0};  // wait_timeout: in the line of a member
+    std::chrono::milliseconds hold{0};  // hold_timeout: since the wait began, while there is no primary
   };
 
   Waiter(Reactor& reactor, Counters& counters, Pool& pool, Kind kind, Limits limits);
@@ -47,9 +49,9 @@ class Waiter : public ListNode<Waiter> {
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] TimePoint since() const { return since_; }
 
-  // Ends the wait and wakes who awaits it. Ignored once it has ended.
+  // Ends the wait and wakes the coroutine that awaits it. Ignored once the wait has ended.
   void settle(Outcome outcome);
-  // Its end: what it ended with. Once.
+  // co_await waiter.ended(): the outcome. Once.
   struct Awaiter {
     Waiter& waiter;
     [[nodiscard]] bool await_ready() const { return waiter.state_ == State::ended; }
@@ -58,12 +60,12 @@ class Waiter : public ListNode<Waiter> {
   };
   [[nodiscard]] Awaiter ended() { return {*this}; }
 
-  // Marks move by themselves: the wait ends in AskAgain at the next slot of the deadline wheel.
+  // Waits for fresher marks, which come by themselves: ends in AskAgain at the next slot of the deadline wheel.
   void for_marks();
 
-  // From pools. In the line of a member:
+  // Called by pools, which have put it in their line: the line of a member.
   void stand_in_line(MemberPool& member);
-  // … and of the pool, while there is no primary. `place`: of hold_limit's.
+  // The line of the pool, while there is no primary. `place`: one of those that hold_limit allows.
   void hold(Place place);
 
  private:
@@ -73,7 +75,7 @@ class Waiter : public ListNode<Waiter> {
   Reactor& reactor_;
   Counters& counters_;
   Pool& pool_;
-  MemberPool* member_ = nullptr;  // whose line it stands in
+  MemberPool* member_ = nullptr;  // the one whose line it stands in
   Deadline deadline_;
   Limits limits_;
   TimePoint since_;

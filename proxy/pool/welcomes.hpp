@@ -1,6 +1,6 @@
-// What servers report to a client with certain start-up settings, known to the whole process: a log-in with settings
-// that some worker has seen needs no server, which matters when all servers are in use.
-// Thread: any, under a mutex; asked at log-in only, for settings that the worker itself has not seen.
+// What servers report to a client with given start-up settings, shared by the whole process: a log-in with settings
+// that any worker has seen needs no server, which matters when all servers are in use.
+// Thread: any, under a mutex; used at log-in only, for settings that the worker itself has not seen.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ class Welcomes {
  public:
   using Parameters = std::vector<protocol::Parameter>;
 
-  // `epoch`: of the cluster; what an earlier primary reported counts no more.
+  // `epoch`: the cluster's; reports from an earlier epoch are ignored.
   [[nodiscard]] std::optional<Parameters> find(const PoolKey& key, std::span<const protocol::Parameter> settings,
                                                std::uint64_t epoch) {
     const auto name = name_of(key, settings);
@@ -34,7 +34,7 @@ class Welcomes {
                 std::span<const protocol::Parameter> reported) {
     auto name = name_of(key, settings);
     const std::lock_guard lock(mutex_);
-    if (book_.size() >= most_kept) book_.clear();  // each costs a server at its next log-in, no more
+    if (book_.size() >= most_kept) book_.clear();  // the next log-in with each needs a server, nothing worse
     book_.insert_or_assign(std::move(name), std::pair{epoch, Parameters(reported.begin(), reported.end())});
   }
 

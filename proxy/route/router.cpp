@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-
 namespace holdfast::proxy {
 
 using protocol::sql::Access;
@@ -13,7 +12,7 @@ using protocol::sql::TransactionControl;
 
 namespace {
 
-// Why a unit is for the primary whatever the replicas are like; none: a replica may have it.
+// Why a unit must go to the primary, whatever the state of the replicas; nullopt: a replica may have it.
 std::optional<RouteReason> needs_primary(const protocol::sql::Verdict& verdict) {
   if (has(verdict.effects, Effect::unparsed)) return RouteReason::unparsed;
   if (has(verdict.effects, protocol::sql::pinning)) return RouteReason::session_state;
@@ -26,12 +25,12 @@ std::optional<RouteReason> needs_primary(const protocol::sql::Verdict& verdict) 
   return std::nullopt;
 }
 
-// What is compared among replicas that are fresh enough: the least gets the read.
+// The value compared among replicas that are fresh enough: the smallest gets the read.
 std::size_t load_of(const RouteRequest& request, health::MemberIndex replica) {
   const auto& members = request.topology.members;
   switch (request.settings.balance) {
     case config::Balance::round_robin: {
-      // How far behind the one that had the last read.
+      // Its distance, in the order of members, from the one after the replica that had the last read.
       const auto count = members.size();
       return (replica + count - (request.last_replica + 1) % count) % count;
     }
@@ -43,7 +42,7 @@ std::size_t load_of(const RouteRequest& request, health::MemberIndex replica) {
   return request.loads.ask(request.loads.of_what, replica);
 }
 
-// A replica's data must be at least as new as this for the session; the epoch: anything goes.
+// How new a replica's data must be for the session; TimePoint{}: any age will do.
 TimePoint freshness_needed(const RouteRequest& request, health::MemberIndex replica) {
   const auto& seen = request.seen;
   switch (request.settings.read_consistency) {
@@ -52,13 +51,12 @@ TimePoint freshness_needed(const RouteRequest& request, health::MemberIndex repl
     case config::ReadConsistency::global: return request.last_write_anywhere;
     case config::ReadConsistency::session: break;
   }
-  // On the replica that it read from last a session can't go back: replay only moves forward there, in one life.
-  const bool same =
-      seen.last_replica == replica && seen.replica_life == request.topology.freshness->life(replica);
+  // On the replica of its last read a session can't go back in time: within one life of it replay only moves forward.
+  const bool same = seen.last_replica == replica && seen.replica_life == request.topology.freshness->life(replica);
   return same ? seen.last_write : std::max(seen.last_write, seen.last_read);
 }
 
-// May this replica serve reads of a session with these settings, as far as its state and its lag go?
+// Whether this replica may serve reads of a session with these settings, judging by its state and its lag.
 bool usable(const RouteRequest& request, health::MemberIndex replica) {
   const auto& settings = request.settings;
   const auto& member = request.topology.members[replica];
@@ -90,7 +88,7 @@ Route choose_route(const RouteRequest& request) {
   for (health::MemberIndex i = 0; i < topology.members.size(); ++i) {
     if (!usable(request, i)) continue;
     any_replica = true;
-    // A read-only endpoint has nobody else to ask: there a replica serves as it is.
+    // A replicas-only endpoint has no other member to use: there a replica serves however stale it is.
     const auto needed = replicas_only ? TimePoint{} : freshness_needed(request, i);
     if (needed != TimePoint{} && topology.freshness->fresh_until(i) < needed) continue;
     const std::size_t load = load_of(request, i);
@@ -102,8 +100,8 @@ Route choose_route(const RouteRequest& request) {
   if (best) return {.kind = Route::Kind::member, .member = *best, .reason = RouteReason::read_replica};
   const auto reason = any_replica ? RouteReason::not_fresh : RouteReason::no_replica;
   if (any_replica && !request.has_waited) {
-    // Once its own write is covered, a busy reader gets back to the replicas by one short wait; otherwise
-    // freshness_wait.
+    // A session whose last read is newer than its last write gets back to the replicas by a wait of at least
+    // return_wait; for others the limit is freshness_wait.
     const auto& seen = request.seen;
     const auto wait = seen.last_read > seen.last_write ? std::max(settings.return_wait, settings.freshness_wait)
                                                        : settings.freshness_wait;

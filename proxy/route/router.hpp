@@ -1,4 +1,4 @@
-// Which member gets a unit: from what it does, what the session has seen, and the topology of this moment.
+// Which member gets a unit: decided from what the unit does, what the session has seen, and the current topology.
 // Pure: nothing is changed here, the caller carries out what a Route says. Thread: any.
 #pragma once
 
@@ -15,13 +15,13 @@ using health::TimePoint;
 
 // What a session remembers for reads.consistency: session.
 struct SeenByClient {
-  TimePoint last_write{};                           // when its last write finished; the epoch: never
-  TimePoint last_read{};                            // when its last read finished, wherever
-  std::optional<health::MemberIndex> last_replica;  // where, if on a replica
-  std::uint32_t replica_life = 0;                   // … and in which of its lives: FreshnessMarks::life()
+  TimePoint last_write{};                           // when its last write finished; TimePoint{}: never
+  TimePoint last_read{};                            // when its last read finished, on any member
+  std::optional<health::MemberIndex> last_replica;  // the replica of that read, if it was on one
+  std::uint32_t replica_life = 0;                   // that replica's life then: FreshnessMarks::life()
 };
 
-// How busy a member is: connections in use and clients in line. Asked for replicas only.
+// How busy a member is: connections in use and clients in line. Called for replicas only.
 struct Loads {
   const void* of_what = nullptr;
   std::size_t (*ask)(const void* of_what, health::MemberIndex member) = nullptr;
@@ -36,13 +36,13 @@ struct RouteRequest {
   TimePoint last_write_anywhere{};  // for consistency: global
   bool has_waited = false;          // this unit has already waited for a fresher replica
   Loads loads{};
-  health::MemberIndex last_replica = 0;  // that this pool gave a read to, for balance: round_robin
+  health::MemberIndex last_replica = 0;  // the one that this pool gave the last read to, for balance: round_robin
 };
 
 struct Route {
   enum class Kind : std::uint8_t {
     member,          // this replica
-    primary,         // whoever is primary, waiting for one if need be
+    primary,         // the primary, waiting for one if necessary
     wait_for_marks,  // no replica is fresh enough, and it is worth waiting until `until`
     refused,         // `route: replica` without a replica
   };

@@ -22,8 +22,8 @@ const Verdict& verdict_of(protocol::Statement& statement, protocol::sql::Classif
 }
 
 void unite(Verdict& into, const Verdict& next) {
-  // Control stays meaningful for the first statement of a batch: BEGIN READ ONLY and what follows. Any other mixture is
-  // for the primary.
+  // The control of a batch's first statement stays: BEGIN READ ONLY and what follows. Any other mixture goes to the
+  // primary.
   if (into.control == TransactionControl::none) {
     into.control = next.control;
   } else if (next.control != TransactionControl::none && next.control != into.control) {
@@ -65,7 +65,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
       return unit;
     }
     namespace client = protocol::client;
-    // Nothing has begun that these could belong to: a COPY that has failed, nothing to flush. The session drops them.
+    // These belong to nothing: their COPY has failed, or there is nothing to flush. The session drops them.
     if (!unit.needs_server && frame.kind == Frame::Kind::start &&
         (frame.tag == client::copy_data || frame.tag == client::copy_done || frame.tag == client::copy_fail ||
          frame.tag == client::flush)) {
@@ -74,7 +74,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
     if (frame.kind == Frame::Kind::need_more || (frame.kind == Frame::Kind::start && !frame.last)) {
       unit.answered_alone = seen == 0 && (frame.tag == client::query || frame.tag == client::function_call);
       const std::size_t wanted = frame.kind == Frame::Kind::start ? std::size_t{frame.length} + 1 : frame.wanted;
-      // A message that is not held as a whole, or a batch that is longer than what is held: it streams to the primary.
+      // A message or a batch that is longer than the limit streams to the primary.
       if (seen > limit || (frame.kind == Frame::Kind::start && wanted > limit)) return write();
       unit.wanted = seen + wanted;
       return unit;
@@ -110,7 +110,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         unit.needs_server = true;
         const auto bind = protocol::parse_bind_head(frame.body(), protocol::Extent::whole);
         if (!bind || !*bind) return write();
-        // The unnamed statement is the one of this batch, whatever it was before.
+        // The unnamed statement is the one parsed in this batch.
         if (parses_unnamed && (*bind)->statement.empty()) break;
         const auto found = statements.find((*bind)->statement);
         // A name that the batch itself defines was judged at its Parse; an unknown one fails anywhere.
@@ -127,10 +127,10 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         if (unit.needs_server) return decided();
         break;
       case client::terminate: return decided();
-      case client::password: return write();  // no place for it here: the session says so
+      case client::password: return write();  // unexpected here: the session tells the client
       default: unit.needs_server = true; break;
     }
-    // Parse messages alone may be answered without a server: their end is looked for.
+    // A batch of Parse messages alone may be answered without a server: for those the end must be seen.
     if (unit.verdict.access == Access::write && others) return decided();
     seen += frame.bytes.size();
   }

@@ -1,5 +1,5 @@
-// One unit of a client's work: a Query, or the extended messages up to a Sync (or a Flush, which wants answers now).
-// What the router has to know before the first of its bytes goes to a server.
+// One unit of a client's work: a Query, or the extended messages up to a Sync (or a Flush, which asks for answers at
+// once). It says what must be known before the first byte of the unit goes to a server.
 #pragma once
 
 #include <cstddef>
@@ -12,26 +12,26 @@ namespace holdfast::proxy {
 
 struct Unit {
   enum class Shape : std::uint8_t {
-    incomplete,  // more bytes are needed to decide; `wanted` says how many in all
+    incomplete,  // more bytes are needed to decide; `wanted` says how many in total
     decided,
-    broken,  // the stream is no protocol: the relay will say so when it gets there
+    broken,  // the stream breaks the protocol: the session will say so when it gets there
   };
   Shape shape = Shape::incomplete;
-  bool needs_server = true;        // false: nothing but Sync, Flush, Terminate or what is left of a COPY
+  bool needs_server = true;        // false: nothing but Sync, Flush, Terminate or the remains of a COPY
   bool answered_alone = false;     // one Query or FunctionCall: its own ReadyForQuery ends it
-  bool judged = false;             // one Query, and `verdict` is all that its text says
+  bool judged = false;             // one Query, and `verdict` is that of its text
   bool only_parses = false;        // Parse messages and a Sync: a driver prepares statements
-  protocol::sql::Verdict verdict;  // of all its statements together: the most careful of each
+  protocol::sql::Verdict verdict;  // of all its statements together: the most cautious of each
   std::size_t wanted = 0;
 };
 
-// Looks at `received`, which begins at the border of a message, without consuming. `limit`: when so many bytes are
-// there and the end is not, it is a write. A unit that is surely a write is decided before its end.
+// Reads ahead in `received`, which begins at a message boundary, without consuming. `limit`: a unit whose end is not
+// among so many bytes counts as a write. A unit that is certainly a write is decided before its end.
 [[nodiscard]] Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer,
                               const protocol::ClientStatements& statements, protocol::sql::Classifier& classifier,
                               std::size_t limit);
 
-// The verdict of a prepared statement, asked once.
+// The verdict of a prepared statement; the classifier is called once per statement.
 [[nodiscard]] const protocol::sql::Verdict& verdict_of(protocol::Statement& statement,
                                                        protocol::sql::Classifier& classifier);
 

@@ -1,4 +1,4 @@
-// A socket that an acceptor took, for the worker that gets it.
+// A socket that an acceptor has accepted, for the worker that gets it.
 #pragma once
 
 #include <cstddef>

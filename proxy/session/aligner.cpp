@@ -23,12 +23,11 @@ Task<Aligner::End> Aligner::run() {
   if (alignment_.begin(out) == protocol::Alignment::State::aligned) co_return End::aligned;
   lease_->user = this;
   lease_->sent_at = context_.reactor.now();
-  lease_->link.send(out);  // its reader sees it if that failed
+  lease_->link.send(out);  // if this fails, the server's reader notices
   while (!end_) co_await signal_.next();
   if (lease_) {
     lease_->user = nullptr;
-    // Settings in flight: nobody knows which of them the server has.
-    if (*end_ == End::given_up) lease_->session.soil(protocol::sql::Effect::discard);
+    if (*end_ == End::given_up) alignment_.give_up();
     if (*end_ == End::aligned && canceled_) end_ = End::canceled;
     if (*end_ != End::aligned) lease_ = ServerLease();
   }

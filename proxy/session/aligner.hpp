@@ -1,5 +1,5 @@
 // Puts a client's start-up settings on a leased server (protocol/alignment) in a round trip of its own.
-// Thread: the worker's. Lifetime: from the lease until run() has ended; the session or log-in keeps it that long.
+// Owner: the session or log-in. Thread: the worker's. Lifetime: from the lease until run() has ended.
 #pragma once
 
 #include <optional>
@@ -16,10 +16,10 @@ namespace holdfast::proxy {
 class Aligner final : private ServerUser {
  public:
   enum class End : std::uint8_t {
-    aligned,   // take_lease()
-    refused,   // error(): the server's own, for the client
-    lost,      // the server: nothing of the client's was sent, another one will do
-    canceled,  // the client asked for that meanwhile: nothing of its own had run yet
+    aligned,   // the server is in take_lease()
+    refused,   // error() is the server's own, for the client
+    lost,      // the server was lost: nothing of the client's was sent, another one will do
+    canceled,  // the client sent a cancel request meanwhile: nothing of its own had run yet
     given_up,  // the client is gone
   };
 
@@ -29,7 +29,7 @@ class Aligner final : private ServerUser {
   Aligner& operator=(const Aligner&) = delete;
 
   [[nodiscard]] Task<End> run();
-  // The settings take effect all the same: they are the next client's business as well.
+  // The settings are applied nevertheless, so that the server's state is known.
   void cancel() { canceled_ = true; }
   void give_up() { end(End::given_up); }
   [[nodiscard]] ServerLease take_lease() { return std::move(lease_); }

@@ -21,8 +21,8 @@ bool Conversation::from_server(const Frame& frame) {
   if (frame.tag == tag::error_response && client_.block.owns(server_.exchange.oldest().cookie)) {
     const auto fields = protocol::parse_error(frame.body());
     if (fields && !fields->ends_session()) {
-      // The server refused the BEGIN that was deferred (it was cancelled, most likely): its connection goes, and the
-      // client is told so in place of an answer to its statement.
+      // The server refused the deferred BEGIN (most likely it was canceled): the server is closed, and the client is
+      // told this error instead of an answer to its statement.
       client_.block.begin_refused({fields->state, std::string(fields->message)});
       return false;
     }
@@ -42,27 +42,33 @@ bool Conversation::from_server(const Frame& frame) {
       break;
     case Reply::Action::swallow: pass(frame, false); break;
     case Reply::Action::replace: replace(reply.request.cookie); break;
-    case Reply::Action::async:
-      pass(frame, frame.tag != tag::notice_response || !replay_.swallowing());
-      break;
+    case Reply::Action::async: pass(frame, frame.tag != tag::notice_response || !replay_.swallowing()); break;
     case Reply::Action::fatal:
     case Reply::Action::unexpected: return false;
   }
   if (reply.finished || reply.failed) settle(reply);
   if (server_.exchange.any_due()) [[unlikely]] {
-    for (const auto& request : server_.exchange.after()) local(request);
+    const auto due = server_.exchange.after();
+    if (in_answer()) {
+      postponed_.insert(postponed_.end(), due.begin(), due.end());
+    } else {
+      for (const auto& request : due) local(request);
+    }
   }
   if (frame.tag == tag::ready_for_query && reply.request.origin == Origin::client) unit_answered();
   return true;
 }
 
-// The tag says what the client has thrown away.
+// The tag of a CommandComplete says what the client has discarded.
 void Conversation::note_completed(const Frame& frame) {
   if (const auto said = protocol::parse_command_complete(frame.body())) pins_.completed(*said);
 }
 
 void Conversation::more_from_server(const Frame& frame) {
   if (forwarding_) client_.desk.to_client.forward(frame.bytes);
+  if (!frame.last || postponed_.empty()) return;
+  for (const auto& request : postponed_) local(request);
+  postponed_.clear();
 }
 
 void Conversation::pass(const Frame& frame, bool to_client) {
@@ -75,7 +81,7 @@ void Conversation::delivered() {
   told_ = false;
 }
 
-// An answer of the proxy's own to a message that no server has to see, in its turn.
+// Puts out an answer of the proxy's own, in its turn, to a message that no server needs to see.
 void Conversation::local(const protocol::Request& request) {
   auto& out = client_.desk.to_client.writable();
   if (request.tag == protocol::client::parse) {
@@ -91,7 +97,7 @@ void Conversation::local(const protocol::Request& request) {
 
 void Conversation::settle(const Reply& reply) {
   server_.settle(reply, [this](std::uint32_t cookie, protocol::Outcome outcome) {
-    if (outcome == protocol::Outcome::skipped) own_errors_.drop(cookie);
+    if (outcome == protocol::Outcome::skipped) pending_errors_.drop(cookie);
     client_.statements.settle(cookie, outcome);
   });
 }
@@ -106,30 +112,29 @@ void Conversation::tell_reported() {
   told_ = true;
 }
 
-// An ErrorResponse to something of the client's. False: the server must be closed.
+// An ErrorResponse for the client. False: the server must be closed.
 bool Conversation::error(const Frame& frame, const Reply& reply) {
   const auto fields = protocol::parse_error(frame.body());
   if (!fields) return false;
-  const protocol::Refusal refusal{
-      .state = fields->state,
-      .by_primary = role_ == Role::primary,
-      .replicas_only = client_.identity.settings->route == config::Route::replica,
-      .status = server_.exchange.transaction_status(),
-      .block_opening = client_.block.state() == protocol::Block::State::opening,
-      .awaits_sync = server_.exchange.skipping(),
-      .passed_on = told_ || (unit_.names && !client_.desk.to_client.empty())};
-  if (replay_.refused(refusal)) {
-    client_.desk.to_client.clear();  // RowDescription and the like, not sent yet
-    if (!refusal.conflict()) learn_needs_primary();
-    forwarding_ = false;
-    return true;
-  }
+  const protocol::Refusal refusal{.state = fields->state,
+                                  .by_primary = role_ == Role::primary,
+                                  .replicas_only = client_.identity.settings->route == config::Route::replica,
+                                  .status = server_.exchange.transaction_status(),
+                                  .block_opening = client_.block.state() == protocol::Block::State::opening,
+                                  .awaits_sync = server_.exchange.skipping(),
+                                  .passed_on = told_ || (unit_.names && !client_.desk.to_client.empty())};
   // "cached plan must not change result type": the client will prepare the same text again. Drivers look at the routine
   // as well; other features that are not supported have the same SQLSTATE.
   const bool of_plan = reply.request.tag == protocol::client::bind || reply.request.tag == protocol::client::execute ||
                        reply.request.tag == protocol::client::describe;
-  if (of_plan && fields->state == sqlstate::feature_not_supported && fields->routine == "RevalidateCachedQuery") {
-    aftermath_.any = aftermath_.plans_expired = true;
+  const bool stale =
+      of_plan && fields->state == sqlstate::feature_not_supported && fields->routine == "RevalidateCachedQuery";
+  if (stale) aftermath_.any = aftermath_.plans_expired = true;
+  if (replay_.refused(refusal)) {
+    client_.desk.to_client.clear();  // RowDescription and the like, not sent yet
+    if (!refusal.conflict() && !stale) learn_needs_primary();
+    forwarding_ = false;
+    return true;
   }
   pass(frame, true);
   return true;
@@ -137,30 +142,28 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
 
 void Conversation::replace(std::uint32_t cookie) {
   forwarding_ = false;
-  if (const auto error = own_errors_.take(cookie)) {
+  if (const auto error = pending_errors_.take(cookie)) {
     protocol::write_error(client_.desk.to_client.writable(),
                           {.state = error->state, .message = error->message, .hint = error->hint});
   }
 }
 
-// A ReadyForQuery of the client's went by.
+// A ReadyForQuery for the client was passed on.
 void Conversation::unit_answered() {
   const char status = server_.exchange.transaction_status();
-  const bool idle = server_.exchange.idle();
+  const bool more = server_.exchange.expects();  // of the client's: what we sent behind the unit is not counted
+  if (!replay_.swallowing()) ++aftermath_.units;
   aftermath_.any = true;
-  ++aftermath_.units;
   if (unit_.writes) aftermath_.wrote = true;
-  client_.block.ready(status, idle);
-  if (pins_.ready(status, server_.exchange.expects()) && client_.statements.settled()) {
-    client_.statements.deallocate_all();
-  }
+  client_.block.ready(status, !more);
+  if (pins_.ready(status, more) && client_.statements.settled()) client_.statements.deallocate_all();
   if (status != 'I') return;
   if (unit_.ddl) {
-    unit_.ddl = !idle;
+    unit_.ddl = more;
     aftermath_.schema_changed = true;
   }
   // With further units in flight the mark is theirs as well.
-  if (idle) unit_.writes = false;
+  if (!more) unit_.writes = false;
 }
 
 bool Conversation::may_end() const {

@@ -1,4 +1,5 @@
-// Where a CancelRequest's key leads, on whatever worker. Thread: any; asked at log-in, log-out and cancellation only.
+// Finds the session for a CancelRequest's key, on any worker. Thread: any; used at log-in, log-out and cancellation
+// only.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ class CancelKeys {
   };
   using Key = std::pair<std::uint32_t, std::uint32_t>;  // pid, secret
 
-  // A new key that is not in use, from the CSPRNG; none if that fails.
+  // Adds a new key that is not in use, from the CSPRNG; nullopt if that fails.
   [[nodiscard]] std::optional<Key> add(Target target);
   void remove(const Key& key);
   [[nodiscard]] Target find(const Key& key);

@@ -21,8 +21,8 @@ Task<bool> ClientLogin::run() {
   const auto listener = result_.identity.listener;
   const bool has_tls = context_.runtime->listener_tls.at(listener) != nullptr;
   protocol::Startup startup(has_tls ? protocol::Startup::Tls::available : protocol::Startup::Tls::unavailable);
-  // From the accept on: who says nothing takes room as well. Who finds none is told when it has said what it wants; a
-  // cancel request needs none.
+  // These places count from the accept on: a client that sends nothing takes one as well. A client that gets none is
+  // told after its start-up packet; a cancel request needs none.
   const auto full = take_endpoint_places();
   if (!co_await start_up(startup)) co_return false;
   auto& asked = startup.message();
@@ -44,7 +44,7 @@ Task<bool> ClientLogin::run() {
     co_return false;
   }
   if (!co_await authenticate()) co_return false;
-  // Behind the authentication: a stranger who knows a name must not fill its places.
+  // After authentication: a client that only knows a user's name must not use up that user's places.
   if (!take_tenant_places()) co_return false;
   if (asked.replication != protocol::Replication::none) {
     refuse(Tell::no_replication);
@@ -58,6 +58,13 @@ void ClientLogin::give_up() {
   if (wait_) wait_->settle(Waiter::AskAgain{});
   if (aligner_) aligner_->give_up();
   if (derivation_) derivation_->give_up();
+}
+
+// Before waiting for a server. A client that hangs up while it waits is seen by its session (give_up()); one that has
+// hung up already is told of once.
+bool ClientLogin::still_there() {
+  if (link_.watch().hung_up()) link_.close();
+  return link_.open();
 }
 
 // Waits for more bytes of the client. False: it is gone, or the deadline came.
@@ -129,12 +136,11 @@ Task<bool> ClientLogin::begin_tls(protocol::Startup& startup, protocol::Startup:
   if (auto started = link_.start_tls(std::move(tls), {}); !started) co_return false;
   auto done = co_await link_.handshake();
   if (!done) {
-    log_event(
-        LogLevel::info, "tls_failed",
-        {{"session", std::to_string(name_.session)}, {"peer", name_.peer}, {"reason", done.error().message}});
+    log_event(LogLevel::info, "tls_failed",
+              {{"session", std::to_string(name_.session)}, {"peer", name_.peer}, {"reason", done.error().message}});
     co_return false;
   }
-  // TLS without a request must say what it is for, or another protocol's client could be led here.
+  // TLS without SSLRequest must name the protocol, or a client of another protocol could be redirected here.
   if (kind == Kind::direct_tls && link_.tls()->alpn() != "postgresql") co_return false;
   startup.tls_established();
   co_return true;
@@ -159,7 +165,7 @@ bool ClientLogin::take(const std::string& what, std::uint32_t limit) {
   return true;
 }
 
-// Of the process and the listener. Which of them is full, if one is.
+// Takes the places of the process and the listener. Returns which of them is full, if one is.
 std::optional<std::string> ClientLogin::take_endpoint_places() {
   const auto& config = context_.runtime->config;
   if (!take("process", config.limits.max_clients)) return "";
@@ -169,7 +175,7 @@ std::optional<std::string> ClientLogin::take_endpoint_places() {
   return std::nullopt;
 }
 
-// Of the database and the user: only who has proven to be that user.
+// Takes the places of the database and the user, for a client that has proven to be that user.
 bool ClientLogin::take_tenant_places() {
   const auto& config = context_.runtime->config;
   const auto& user_name = result_.identity.user;
@@ -191,7 +197,7 @@ bool ClientLogin::take_tenant_places() {
 // ---- authentication -------------------------------------------------------------------------------------------------
 
 Task<Result<protocol::scram::Verifier>> ClientLogin::derive_verifier(const std::string& password) {
-  // The same salt for the same user and process, so that the derived key can be kept.
+  // The same salt for the same user within a process, so that the derived key can be cached.
   auto mock = protocol::scram::mock_verifier(result_.identity.user, context_.shared.mock_secret);
   if (!mock) co_return std::unexpected(mock.error());
   const auto salt = mock->salt;
@@ -205,9 +211,9 @@ Task<Result<protocol::scram::Verifier>> ClientLogin::derive_verifier(const std::
   co_return verifier;
 }
 
-// What the configuration knows of this user.
+// Fills in what the configuration knows about this user.
 Task<bool> ClientLogin::prepare(protocol::AuthRequest& request) {
-  const auto runtime = context_.runtime;  // kept: a reload may come while this waits
+  const auto runtime = context_.runtime;  // a copy: a reload may come while this waits
   using Method = protocol::AuthRequest::Method;
   request.user = result_.identity.user;
   request.mock_secret = context_.shared.mock_secret;
@@ -251,7 +257,8 @@ Task<bool> ClientLogin::authenticate() {
   if (!co_await prepare(request)) co_return false;
   protocol::Auth auth(std::move(request));
   if (!co_await converse(auth)) co_return false;
-  // How this user's server connections log in: what the operator says, else the password, else the client's own keys.
+  // How this user's server connections log in: with the configured server_password, else with the user's password, else
+  // with the client's own keys.
   const auto* user = context_.runtime->config.find_user(result_.identity.user);
   if (user != nullptr && !user->server_password.empty()) {
     credentials_ = protocol::LoginRequest::Password{user->server_password.reveal()};
@@ -289,10 +296,10 @@ bool ClientLogin::choose_database(const Asked& asked) {
   return true;
 }
 
-// Any server that is up, the primary first. Empty: the client was told why, or is gone.
+// Leases a server of the primary, or of a replica if there is no primary. Empty: the client was told why, or is gone.
 Task<ServerLease> ClientLogin::lease() {
   Pool& pool = *result_.identity.pool;
-  while (link_.open()) {
+  while (still_there()) {
     const auto& topology = pool.topology();
     std::optional<health::MemberIndex> member = topology.primary;
     for (health::MemberIndex i = 0; !member && i < topology.members.size(); ++i) {
@@ -321,8 +328,8 @@ Task<ServerLease> ClientLogin::lease() {
   co_return ServerLease();
 }
 
-// What a server says of itself with this client's settings on it is what the client is told. Known combinations need no
-// server; others are tried on one, which also checks the values as PostgreSQL does.
+// The client is told what a server reports with this client's settings applied. Known settings need no server; others
+// are tried on one, which also checks the values as PostgreSQL does.
 Task<bool> ClientLogin::welcome() {
   Pool& pool = *result_.identity.pool;
   const auto& wanted = result_.identity.wanted;
@@ -330,13 +337,15 @@ Task<bool> ClientLogin::welcome() {
   for (;;) {
     auto lease = co_await this->lease();
     if (!lease) co_return false;
+    if (!lease->link.open()) continue;  // it ended on its way here
+    if (!still_there()) co_return false;
     aligner_.emplace(pool.context(), std::move(lease), wanted);
     const auto end = co_await aligner_->run();
     if (end == Aligner::End::refused) refuse(aligner_->error());
     auto aligned = aligner_->take_lease();
     aligner_.reset();
     if (!link_.open() || end == Aligner::End::refused) co_return false;
-    if (!aligned) continue;  // that server was lost: another
+    if (!aligned) continue;  // that server was lost: tries another
     const auto reported = aligned->session.reported;
     pool.remember_welcome(wanted, reported);
     aligned = ServerLease();
@@ -352,13 +361,13 @@ bool ClientLogin::write_welcome(const protocol::ReportedRef& reported) {
   }
   auto& identity = result_.identity;
   result_.told = reported;
-  // As the server has it, wherever it comes from: start-up, role or database. A SET of it pins.
+  // As the server reports it, whether it comes from the start-up packet, the role or the database. A SET of it pins.
   if (const auto* encoding = reported.find("client_encoding");
       encoding != nullptr && !protocol::sql::is_ascii_transparent(*encoding)) {
     identity.blind = true;
     identity.classifier = &context_.tables.blind_classifier();
   }
-  // The endpoint answers for the role that it promises, not for the member that happened to be asked.
+  // The endpoint answers for the role that it promises, not for the member that happened to report.
   const bool replica = identity.settings->route == config::Route::replica;
   std::vector<std::byte> out;
   for (const auto& parameter : reported.parameters()) {

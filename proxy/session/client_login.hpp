@@ -1,8 +1,8 @@
 // From an accepted socket to the first ReadyForQuery: TLS, start-up packet, authentication, the database and its
 // settings.
 //
-// Task: finds out who a client is, and tells it what the endpoint reports. Owner: the session, for as long as it takes.
-// Thread: the worker's. Lifetime: run(); give_up() ends it early.
+// Task: authenticates a client and sends it the endpoint's parameters. Owner: the session. Thread: the worker's.
+// Lifetime: as long as run(); give_up() ends it early.
 #pragma once
 
 #include <optional>
@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "protocol/auth.hpp"
+#include "protocol/client_errors.hpp"
 #include "protocol/startup.hpp"
-#include "protocol/told.hpp"
 #include "proxy/base/places.hpp"
 #include "proxy/io/derivation.hpp"
 #include "proxy/io/link.hpp"
@@ -25,17 +25,17 @@
 
 namespace holdfast::proxy {
 
-// Who a session is in the log.
+// How a session is identified in the log.
 struct LogName {
   std::uint64_t session = 0;
   std::string peer;
 };
 
-// What a log-in leaves to its session. The cancel key is taken back when it goes.
+// What a log-in leaves to its session, which removes the cancel key at its end.
 struct LoggedIn {
   Identity identity;
-  protocol::ReportedRef told;  // what the client was told of the server's parameters
-  std::vector<Place> places;   // of max_clients
+  protocol::ReportedRef told;  // the parameters that the client was told
+  std::vector<Place> places;   // counted against max_clients
   std::optional<CancelKeys::Key> cancel_key;
 };
 
@@ -43,12 +43,12 @@ class ClientLogin {
  public:
   ClientLogin(SessionContext& context, Link& link, LogName name, std::size_t listener);
 
-  // False: the client was refused (and told), is gone, or asked for something else (a cancellation).
+  // False: the client was refused (and told), is gone, or sent a cancel request.
   [[nodiscard]] Task<bool> run();
-  // The deadline came or the process ends: whatever run() waits for ends. Close the link first.
+  // The deadline has expired or the process ends: ends whatever run() waits for. Close the link first.
   void give_up();
   [[nodiscard]] LoggedIn& result() { return result_; }
-  // A reload.
+  // Applies a reloaded configuration.
   void reconfigure() {
     if (result_.identity.pool != nullptr) result_.identity.configure(*context_.runtime, context_.tables);
   }
@@ -63,6 +63,7 @@ class ClientLogin {
   Task<bool> converse(protocol::Auth& auth);
   Task<Result<protocol::scram::Verifier>> derive_verifier(const std::string& password);
   Task<bool> receive_some();
+  [[nodiscard]] bool still_there();
   Task<bool> welcome();
   Task<ServerLease> lease();
   [[nodiscard]] std::optional<std::string> take_endpoint_places();
@@ -79,7 +80,7 @@ class ClientLogin {
   LogName name_;
   LoggedIn result_;
   Pool::Credentials credentials_;
-  std::optional<std::string> password_;  // as the configuration has it
+  std::optional<std::string> password_;  // from the configuration
   std::optional<Derivation> derivation_;
   std::optional<Waiter> wait_;
   std::optional<Aligner> aligner_;

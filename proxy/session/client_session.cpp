@@ -17,7 +17,7 @@ using protocol::sql::TransactionControl;
 
 namespace {
 
-// With more than this to be sent to a client, no more is taken from it before it was.
+// While more bytes than this are put out for a client, no more messages are taken from it until they are sent.
 constexpr std::size_t most_unsent = 64 * 1024;
 
 protocol::Framer::Limits limits_of(const Runtime& runtime) {
@@ -47,6 +47,7 @@ Task<> ClientSession::run(int fd) {
   if (link_.attach(context_.reactor, fd)) {
     clock_.arm(ClientClock::Kind::log_in, context_.runtime->config.auth.login_timeout);
     login_.emplace(context_, link_, name_, listener_);
+    link_.watch().on_hangup(&ClientSession::on_hangup, this);
     const bool good = co_await login_->run();
     logged_in_ = std::move(login_->result());
     login_.reset();
@@ -82,13 +83,13 @@ Task<> ClientSession::serve() {
     const Step step = pass();
     if (step == Step::leave || !link_.open()) break;
     if (linked_ && linked_->lease->link.unsent()) {
-      // The server takes no more for now; nor do we from the client. Its answers go on meanwhile.
+      // Back-pressure: the server takes no more for now, so no more is read from the client. Its answers still pass.
       ServerLink& busy = *linked_->lease;
       co_await busy.link.drain();
       if (linked_ && &*linked_->lease == &busy) unlink_if_done();
       continue;
     }
-    // Nothing is awaited through a coroutine of its own here: its frame would be an allocation per query.
+    // Everything that a query may wait for is awaited in place: a coroutine's frame would be an allocation per query.
     switch (step) {
       case Step::go_on:
       case Step::leave: break;
@@ -120,7 +121,7 @@ Task<> ClientSession::serve() {
   }
 }
 
-// False: there is something to do before more of the client's bytes are waited for.
+// False: there is something to do before waiting for more of the client's bytes.
 bool ClientSession::wants_input() {
   if (link_.unsent()) return false;
   if (phase_ == Phase::leaving && (!linked_ || linked_->conversation.at_rest())) {
@@ -159,6 +160,7 @@ void ClientSession::end_wait(Waiter::Outcome outcome) {
   if (!link_.open()) return;
   if (auto* error = std::get_if<Error>(&outcome)) {
     refuse_unit(*error);
+    flush_to_client();
   } else if (auto* lease = std::get_if<ServerLease>(&outcome)) {
     granted_ = std::move(*lease);
   }
@@ -173,17 +175,19 @@ Task<> ClientSession::align() {
   if (end == Aligner::End::refused) error = aligner_->error();
   if (end == Aligner::End::canceled) error = protocol::told(Tell::canceled);
   aligner_.reset();
-  if (error && link_.open()) refuse_unit(*error);
+  if (!error || !link_.open()) co_return;
+  refuse_unit(*error);
+  flush_to_client();
 }
 
-// What has come from the client, dealt with; then one send to each side.
+// Processes what has come from the client, then sends once to each side.
 ClientSession::Step ClientSession::pass() {
   wanted_bytes_ = 0;
   Step step = process();
   if (flush_to_server()) step = Step::go_on;  // the unit is at the front again, for another server
   settle_aftermath();
   flush_to_client();
-  unlink_if_done();
+  if (unlink_if_done() && step != Step::leave) step = Step::go_on;
   link_.keep_rest();
   return step;
 }
@@ -201,6 +205,8 @@ ClientSession::Step ClientSession::process() {
       continue;
     }
     if (!linked_ && framer_.at_boundary()) {
+      // It may have ended on its way here, when nobody was there to be told.
+      if (granted_ && !granted_->link.open()) granted_ = ServerLease();
       if (!granted_) {
         if (link_.received().empty()) return Step::need_input;
         const Step step = begin_unit();
@@ -223,7 +229,7 @@ ClientSession::Step ClientSession::process() {
         disconnect(framer_.error());
         return Step::leave;
       case Frame::Kind::more:
-        // Of a message whose beginning went to a server that is gone, the rest goes nowhere.
+        // If the message's beginning went to a server that is gone, its rest is dropped.
         if (linked_) linked_->conversation.more_from_client(frame, framer_);
         link_.consume(frame.bytes.size());
         break;
@@ -239,7 +245,6 @@ ClientSession::Step ClientSession::process() {
 ClientSession::Step ClientSession::take(const Frame& frame) {
   if (frame.tag == client::terminate) return Step::leave;
   auto& conversation = linked_->conversation;
-  if (conversation.replay().state() == protocol::Replay::State::none) unit_start_ = link_.received();
   switch (conversation.from_client(frame, framer_)) {
     case Conversation::Taken::taken: break;
     case Conversation::Taken::wait: framer_.put_back(); return Step::wait_progress;
@@ -249,7 +254,7 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
       return Step::leave;
     case Conversation::Taken::unknown:
       context_.counters.protocol_errors.add();
-      flush_to_server();  // what the exchange was told of has to be sent
+      flush_to_server();  // messages that were announced to the exchange must be sent
       disconnect(Tell::unexpected_message, {name_of(protocol::Direction::from_client, frame.tag)});
       return Step::leave;
   }
@@ -258,7 +263,7 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
   return Step::go_on;
 }
 
-// A client whose server is gone in the middle of its transaction: the block answers in the server's place.
+// For a client whose server was lost in the middle of its transaction: the block answers instead of the server.
 ClientSession::Step ClientSession::answer_lost() {
   const Frame frame = framer_.next(link_.received());
   switch (frame.kind) {
@@ -290,7 +295,8 @@ ClientSession::Step ClientSession::answer_lost() {
   auto& out = context_.desk.scratch;
   out.clear();
   const auto step = block_.answer(frame.tag, frame.body(), control, out);
-  // A ROLLBACK by the extended protocol is parsed and then bound; names that it closes are closed.
+  // A Parse or Close that was answered here takes effect on the client's names: a ROLLBACK by the extended protocol is
+  // parsed and then bound.
   if (!out.empty() && (static_cast<char>(out[0]) == protocol::server::parse_complete ||
                        static_cast<char>(out[0]) == protocol::server::close_complete)) {
     const auto understood = context_.tables.prepared.understand(frame, statements_);

@@ -1,8 +1,8 @@
 // One client, from its socket to its end: what it is linked to, what it waits for, and where its units go.
 //
-// Task: log-in (client_login), then unit after unit: route it, wait for a server, have the server put to the client's
-// settings (aligner), and hold the conversation with it until the unit or the transaction has ended. Each of these is an
-// object that lives as long as what it stands for. Owner: the worker's Sessions. Thread: the worker's. Lifetime: run().
+// Task: log-in (client_login), then unit after unit: route it, wait for a server, have the client's settings put on the
+// server (aligner), and converse with it until the unit or the transaction has ended. Each of these is an object that
+// lives as long as what it represents. Owner: the worker's Sessions. Thread: the worker's. Lifetime: run().
 //
 //   log_in ─> serving ────────────────────────────────────────────────────────────────> leaving
 //               unlinked ──unit──> routing_ ─> wait_ ─> granted_ ─> aligner_ ─> linked_
@@ -10,9 +10,9 @@
 //                  │  └──────────── answered, 'I', no pin ─────────────────────────┤
 //                  └── its end ── block_ is lost <── server lost ──────────────────┘
 //
-// Two coroutines come here, both of its worker: its own (serve: client → server) and, while linked, the one that reads
-// the server (answers: server → client). Neither is spawned, timed or allocated per query.
-// Files: client_session (life, the loop), units (routing, what needs no server), linked (link to unlink), parting
+// Two coroutines run here, both on its worker: its own (serve: client → server) and, while linked, the server's reader
+// (answers: server → client). Neither is spawned, timed or allocated per query.
+// Files: client_session (life, the loop), routing (routing, what needs no server), linked (link to unlink), parting
 // (what ends a session or a unit from outside).
 #pragma once
 
@@ -21,7 +21,7 @@
 #include <string>
 
 #include "protocol/block.hpp"
-#include "protocol/told.hpp"
+#include "protocol/client_errors.hpp"
 #include "proxy/base/log.hpp"
 #include "proxy/io/link.hpp"
 #include "proxy/pool/waiter.hpp"
@@ -42,35 +42,35 @@ class ClientSession final : private ServerUser {
   ClientSession(const ClientSession&) = delete;
   ClientSession& operator=(const ClientSession&) = delete;
 
-  // The whole life; the session may be destroyed when it ends.
+  // Serves the client to its end; then the session may be destroyed.
   Task<> run(int fd);
 
-  // A CancelRequest with this client's key.
+  // A CancelRequest with this client's key came.
   void cancel();
-  // The process ends: at once, or when the transaction does.
+  // The process ends: ends the session at once, or when its transaction has ended.
   void shut_down(bool at_once);
-  // A reload.
+  // Applies a reloaded configuration.
   void reconfigure();
 
  private:
-  enum class Phase : std::uint8_t { log_in, serving, leaving };  // leaving: it goes at the end of its transaction
+  enum class Phase : std::uint8_t { log_in, serving, leaving };  // leaving: it ends with its transaction
   enum class Step : std::uint8_t {
-    go_on,          // something was dealt with
-    need_input,     // more bytes of the client
-    need_server,    // routing_ says whose
+    go_on,          // something was processed
+    need_input,     // more bytes from the client
+    need_server,    // of the member in routing_
     need_marks,     // a replica that is fresh enough
-    need_settings,  // granted_ has others than the client
+    need_settings,  // granted_ has other settings than the client
     wait_progress,  // for answers to what is in flight
-    next_turn,      // it has had its share of this one
+    next_turn,      // the budget for this turn is spent
     leave,
   };
   // The unit at the front, while it is on its way to a server.
   struct Routing {
     Unit unit;
-    health::MemberIndex member = 0;  // that it waits for, if a reader
+    health::MemberIndex member = 0;  // the one that it waits for, if it is a read
     Waiter::Kind kind = Waiter::Kind::write;
     std::optional<TimePoint> marks_until;
-    bool has_waited = false;     // for a fresher replica
+    bool has_waited = false;     // long enough for a fresher replica
     bool force_primary = false;  // a standby refused it
   };
   struct Linked {
@@ -81,9 +81,9 @@ class ClientSession final : private ServerUser {
   };
   enum class Why : std::uint8_t {
     finished,    // nothing is in flight, nothing pins; or a standby refused the unit, which runs again
-    taken_back,  // not one byte of the unit has left: it is at the front again
+    taken_back,  // not one byte of the unit was sent: it is at the front again
     lost,        // the server's connection has ended
-    abandoned,   // the client goes, or must not keep this server: what is in flight is nobody's any more
+    abandoned,   // the client leaves, or must not keep this server: answers in flight are discarded
   };
 
   // client_session.cpp
@@ -98,7 +98,7 @@ class ClientSession final : private ServerUser {
   Step take(const protocol::Frame& frame);
   Step answer_lost();
 
-  // units.cpp
+  // routing.cpp
   Step begin_unit();
   Step answer_alone();
   Step route();
@@ -112,7 +112,7 @@ class ClientSession final : private ServerUser {
   // linked.cpp
   void link();
   void unlink(Why why);
-  void unlink_if_done();
+  bool unlink_if_done();
   bool flush_to_server();
   void flush_to_client();
   Pass answers(ServerLink& server) override;
@@ -144,7 +144,7 @@ class ClientSession final : private ServerUser {
   protocol::Framer framer_;
   Phase phase_ = Phase::log_in;
   ClientClock clock_;
-  Signal progress_;  // the server answered, or was let go
+  Signal progress_;  // the server answered, or was unlinked
   Budget budget_;
   std::size_t wanted_bytes_ = 0;
   std::size_t listener_;
@@ -161,7 +161,6 @@ class ClientSession final : private ServerUser {
   ServerLease granted_;
   std::optional<Aligner> aligner_;
   std::optional<Linked> linked_;
-  protocol::Bytes unit_start_;  // of this pass: received() when the first unit of the conversation began
 };
 
 }  // namespace holdfast::proxy

@@ -1,5 +1,5 @@
-// A client's one deadline: log-in, query, the rest of a message that a server waits for in vain, idle in a transaction,
-// or idle. One at a time, and named.
+// A client's one deadline: for the log-in, a query, the rest of a message that its server waits for, idle in a
+// transaction, or idle. Only one is armed at a time, and it has a kind.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,13 @@ class ClientClock {
     reactor_.deadlines().arm(deadline_, reactor_.now() + after);
   }
   void disarm() { deadline_.disarm(); }
-  // The client did something: it is not idle.
+  // The client has sent something: it is not idle.
   void active() {
     if (deadline_.armed() && (kind_ == Kind::in_transaction || kind_ == Kind::idle)) deadline_.disarm();
   }
   [[nodiscard]] bool runs() const { return deadline_.armed(); }
   [[nodiscard]] bool runs(Kind kind) const { return deadline_.armed() && kind_ == kind; }
-  // Of the deadline that is armed, or has just expired.
+  // The kind of the deadline that is armed or has just expired.
   [[nodiscard]] Kind kind() const { return kind_; }
 
  private:

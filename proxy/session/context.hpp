@@ -1,4 +1,4 @@
-// What the sessions of one worker work with. Everything outlives them.
+// What the sessions of one worker use. Everything outlives them.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@ struct SessionShared {
   CancelKeys cancel_keys;
   PlacesBook places;
   protocol::MockSecret mock_secret{};
-  // For reads.consistency: global. Nanoseconds of the steady clock.
+  // The last write of any session, for `reads.consistency: global`; nanoseconds of the steady clock.
   std::atomic<std::int64_t> last_write{0};
   std::atomic<std::uint64_t> next_session{1};
 };
@@ -34,7 +34,7 @@ struct SessionContext {
   Pools& pools;
   KeyService& key_service;
   SessionShared& shared;
-  const RuntimePtr& runtime;  // the worker's present one
+  const RuntimePtr& runtime;  // the worker's current one
   const bool& stopping;
   Sessions& sessions;
 };

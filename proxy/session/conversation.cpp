@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "protocol/backend.hpp"
+#include "protocol/client_errors.hpp"
 #include "protocol/frontend.hpp"
 #include "proxy/session/local_answers.hpp"
 
@@ -24,11 +25,11 @@ using protocol::sql::Verdict;
 
 namespace {
 
-// A client that sends messages without end and never a Sync: what is remembered of each is eight bytes, and some
-// hundred more of a Parse or a Close that names a statement.
+// A bound for a client that sends messages without end and never a Sync: eight bytes are kept for each, and a few
+// hundred more for a Parse or a Close that names a statement.
 constexpr std::size_t most_in_flight = 1'000'000;
 
-// Bind and Execute.
+// The portal of a Bind or an Execute.
 Portals::Name portal_of(const Frame& frame) {
   const bool unnamed = !frame.body().empty() && frame.body()[0] == std::byte{0};
   return unnamed ? Portals::Name::unnamed : Portals::Name::named;
@@ -51,7 +52,7 @@ void Conversation::expect(const Unit& unit) {
   const bool read = verdict.repeatable() && verdict.control == TransactionControl::none;
   may_repeat_ = read ? Replay::Repeatable::yes : Replay::Repeatable::no;
   if (unit.judged) unit_.judged = verdict;
-  told_ = false;  // what was told before the unit is no part of its answer
+  told_ = false;  // parameters told before the unit are not part of its answer
 }
 
 Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer) {
@@ -109,12 +110,12 @@ void Conversation::more_from_client(const Frame& frame, const protocol::Framer& 
   server_.owes(framer.remaining());
 }
 
-// A further unit while the last one is in flight. On a replica it waits: it may be for another member, and a refusal
-// must still be repairable by sending the one unit again. Behind a BEGIN of ours as well: until the server has it,
-// nobody knows where this runs.
+// Whether a unit must wait while the last one is in flight. On a replica it waits: it may be for another member, and
+// after a refusal it must be possible to send the one unit again. It also waits behind a deferred BEGIN: until that is
+// answered, it is unknown whether the unit would run inside the block.
 bool Conversation::must_wait() const {
-  const bool alone = (replay_.swallowing() || role_ == Role::replica) && server_.exchange.transaction_status() == 'I' &&
-                     !pinned();
+  const bool alone =
+      (replay_.swallowing() || role_ == Role::replica) && server_.exchange.transaction_status() == 'I' && !pinned();
   return alone || client_.block.state() == protocol::Block::State::opening;
 }
 
@@ -124,7 +125,7 @@ void Conversation::begin_unit(char tag) {
   unit_.names = false;
   if (client_.identity.settings->query_timeout.count() > 0) aftermath_.any = aftermath_.began = true;
   if (client_.block.state() != protocol::Block::State::deferred || tag == client::sync) return;
-  // The BEGIN that was deferred, in front of the block's first statement.
+  // Sends the deferred BEGIN in front of the block's first statement.
   server_.statements.drop_unnamed();
   const auto cookie = client_.statements.issue();
   client_.block.open(cookie, client_.desk.to_server.writable());
@@ -146,25 +147,32 @@ protocol::Exchange::Fate Conversation::announce(const protocol::Request& request
   return fate;
 }
 
-// A message behind one that failed, before the Sync: nothing comes of it.
+// A message between one that failed and the Sync has no effect: settles its operation as skipped.
 void Conversation::settle_skipped(std::uint32_t cookie) {
   if (cookie == 0) return;
   client_.statements.settle(cookie, protocol::Outcome::skipped);
   server_.statements.settle(cookie, protocol::Outcome::skipped);
 }
 
-// The proxy's own answers whose turn has come.
+// Puts out the proxy's own answers whose turn has come.
 void Conversation::local_answers_due() {
-  for (const auto& request : server_.exchange.after()) local(request);
+  const auto due = server_.exchange.after();
+  if (in_answer()) {
+    // In the middle of a message of the server's nothing else may be said. It isn't waited for: the backend may keep its
+    // rest until it has read more.
+    postponed_.insert(postponed_.end(), due.begin(), due.end());
+  } else {
+    for (const auto& request : due) local(request);
+  }
   replay_.delivered();
 }
 
-// What has to reach the server in front of this message, and the message's own rewritten head.
+// Puts out what must reach the server in front of this message, and the message's own rewritten head.
 protocol::StatementPlan Conversation::send_ahead(const protocol::StatementMessage& understood, const Frame& frame) {
   auto& to_server = client_.desk.to_server;
   auto& prepared = client_.tables.prepared;
-  // Of a name the head is rewritten: it is written to its place at once. Otherwise there is mostly nothing to write, and
-  // what is forwarded as it is need not be copied.
+  // With a named statement the head is rewritten, so it goes to its final place at once. Otherwise there is mostly
+  // nothing to write, and bytes that are forwarded unchanged need not be copied.
   auto& out = understood.named ? to_server.writable() : client_.desk.scratch;
   if (!understood.named) out.clear();
   const auto plan = prepared.prepare(understood, frame, client_.statements, server_.statements, out);
@@ -182,15 +190,15 @@ protocol::StatementPlan Conversation::send_ahead(const protocol::StatementMessag
 Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   Verdict verdict = protocol::sql::unseen_verdict;
   if (unit_.judged) {
-    verdict = *std::exchange(unit_.judged, std::nullopt);  // the router has asked already
+    verdict = *std::exchange(unit_.judged, std::nullopt);  // known from routing
   } else if (frame.last) {
     if (const auto text = protocol::parse_query(frame.body())) verdict = client_.identity.classifier->verdict(*text);
   }
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
-    // In an open batch a Query ends the implicit transaction, which only the server can: there it says 26000.
+    // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
     if (alone && has(verdict.effects, Effect::sql_deallocate) && names_parsed(frame, verdict, client_.statements)) {
-      // Its answer comes behind those in flight, and says what they made of the transaction.
-      if (!server_.exchange.idle()) {
+      // Its answer must follow those in flight, and its status depends on them.
+      if (!server_.exchange.idle() || in_answer()) {
         unit_.judged = verdict;
         return Taken::wait;
       }
@@ -212,7 +220,7 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   return Taken::taken;
 }
 
-// DEALLOCATE in SQL of a name that was made by Parse; nothing is in flight. False: the server has to say it.
+// Answers a DEALLOCATE in SQL of a name that was made by Parse; nothing is in flight. False: the server must answer.
 bool Conversation::deallocate(const Frame& frame, const Verdict& verdict) {
   const char status = server_.exchange.transaction_status();
   const auto name = names_parsed(frame, verdict, client_.statements);
@@ -221,12 +229,13 @@ bool Conversation::deallocate(const Frame& frame, const Verdict& verdict) {
   replay_.delivered();
   unit_.open = false;
   client_.counters.units.add();
+  aftermath_.began = false;  // and has ended: no deadline is needed
   return true;
 }
 
-// Parse, Bind, Describe and Close: names are the client's, statements are shared.
+// Takes a Parse, Bind, Describe or Close: names are the client's, statements are shared.
 Conversation::Taken Conversation::statement(const Frame& frame) {
-  if (own_errors_.full()) return Taken::wait;
+  if (pending_errors_.full()) return Taken::wait;
   const auto understood = client_.tables.prepared.understand(frame, client_.statements);
   if (understood.fault == protocol::StatementMessage::Fault::wait) return Taken::wait;
   if (frame.tag == client::close || (frame.tag == client::parse && understood.named)) unit_.names = true;
@@ -238,21 +247,38 @@ Conversation::Taken Conversation::statement(const Frame& frame) {
       client_.desk.to_server.forward(frame.bytes.subspan(plan.replaced));
       break;
     case protocol::StatementPlan::Kind::answer:
+      if (refused_in_failed_block(frame, understood)) {
+        client_.desk.scratch.clear();
+        protocol::write_describe(client_.desk.to_server.writable(), {.kind = 'S', .name = "hf_0"});
+        return fail(frame, understood.cookie, protocol::told(protocol::Tell::in_failed_transaction));
+      }
       if (server_.exchange.answered_locally(frame.tag, understood.cookie) == protocol::Exchange::Fate::skipped) {
         settle_skipped(understood.cookie);
       }
       if (server_.exchange.any_due()) local_answers_due();
       dropping_ = !frame.last;
       break;
-    case protocol::StatementPlan::Kind::fail: return fail(frame, understood);
+    case protocol::StatementPlan::Kind::fail: {
+      const auto cookie = understood.cookie != 0 ? understood.cookie : client_.statements.issue();
+      return fail(frame, cookie, protocol::error_of(understood, frame.bytes));
+    }
   }
   return Taken::taken;
+}
+
+// A known Parse in a failed block: as exec_parse_message (src/backend/tcop/postgres.c) refuses all but the block's end.
+bool Conversation::refused_in_failed_block(const Frame& frame, const protocol::StatementMessage& understood) const {
+  if (frame.tag != client::parse || server_.exchange.transaction_status() != 'E' || !server_.exchange.idle()) {
+    return false;
+  }
+  const auto control = verdict_of(*understood.statement, *client_.identity.classifier).control;
+  return control != TransactionControl::commit && control != TransactionControl::rollback;
 }
 
 void Conversation::bound(const Frame& frame, const protocol::StatementMessage& understood) {
   Verdict verdict = protocol::sql::unseen_verdict;
   if (understood.fault != protocol::StatementMessage::Fault::none) {
-    verdict = {.access = Access::nothing};  // it fails: nothing is left behind
+    verdict = {.access = Access::nothing};  // it fails: it leaves nothing behind
   }
   if (understood.statement) {
     verdict = verdict_of(*understood.statement, *client_.identity.classifier);
@@ -266,12 +292,9 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
 
 // What goes out instead is a Describe of a name that can't be: the server fails there, and the client is told why in
 // our words. Behind an error it is skipped, as the client's own message would be.
-Conversation::Taken Conversation::fail(const Frame& frame, const protocol::StatementMessage& understood) {
-  const auto cookie = understood.cookie != 0 ? understood.cookie : client_.statements.issue();
+Conversation::Taken Conversation::fail(const Frame& frame, std::uint32_t cookie, Error error) {
   const auto fate = announce({.tag = client::describe, .origin = Origin::failing, .cookie = cookie});
-  if (fate == protocol::Exchange::Fate::in_flight) {
-    own_errors_.add(cookie, protocol::error_of(understood, frame.bytes));
-  }
+  if (fate == protocol::Exchange::Fate::in_flight) pending_errors_.add(cookie, std::move(error));
   dropping_ = !frame.last;
   return Taken::taken;
 }
@@ -289,15 +312,15 @@ void Conversation::note_effects(const Verdict& verdict) {
     }
     server_.soil(pinning);
   }
-  // The shared server is not to suffer from what one client throws away: it is cleaned, and what it is believed to have
-  // is forgotten.
+  // DISCARD and DEALLOCATE also affect what other clients have on the shared server: it is cleaned before it serves
+  // others, and its statements are in doubt.
   if (has(verdict.effects, Effect::discard | Effect::sql_deallocate)) {
     server_.soil(Effect::discard);
     server_.statements.doubt_all();
   }
 }
 
-// Behind the unit with the RESET, in the same write; a ROLLBACK undoes both.
+// Restores the client's settings behind the unit with the RESET, in the same write; a ROLLBACK undoes both.
 void Conversation::inject_restore() {
   const auto restore = pins_.take_restore();
   server_.statements.drop_unnamed();

@@ -1,24 +1,25 @@
-// One client and one server, from the moment the client gets the server until it lets go of it: every message of the
-// one is taken here for the other.
+// One client and one server, from the moment the client gets the server until it gives it back: every message between
+// them passes through here.
 //
-// Task: forwards, rewrites and answers what the client says (statement names, a BEGIN that was deferred, errors of the
-// proxy's own in their place); passes on, swallows or replaces what the server says; knows whether the unit in flight
-// may run again, why the client keeps the server, and whether it may let go. Puts its output on the desk: its driver
-// sends it. Without sockets, clock or log. Thread: the worker's. Lifetime: of a lease; everything that a client loses
-// with its server is a member here.
+// Task: forwards, rewrites and answers what the client sends (statement names, a deferred BEGIN, the proxy's own errors
+// in their turn); passes on, swallows or replaces what the server sends; knows whether the unit in flight may run
+// again, why the client keeps the server, and whether it may be given back. Puts its output on the desk, and the
+// session sends it. Without sockets, clock or log. Owner: the session. Thread: the worker's. Lifetime: that of a lease;
+// everything that a client loses with its server is a member here.
 //
-//   expect(unit) ─> from_client(frame)* ─> [driver sends] ─> from_server(frame)* ─> [driver sends] ─> may_end()?
-//                                                └─ server_lost(), send_failed()
+//   expect(unit) ─> from_client(frame)* ─> [session sends] ─> from_server(frame)* ─> [session sends] ─> may_end()?
+//                                                └─ server_lost(), or take_back() if may_take_back()
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "protocol/block.hpp"
 #include "protocol/client_statements.hpp"
 #include "protocol/framer.hpp"
-#include "protocol/own_errors.hpp"
+#include "protocol/pending_errors.hpp"
 #include "protocol/replay.hpp"
 #include "protocol/server_session.hpp"
 #include "proxy/base/counters.hpp"
@@ -29,12 +30,12 @@
 
 namespace holdfast::proxy {
 
-// What of the client a conversation works on. It and all that it refers to outlive the conversation.
+// The parts of a client that a conversation uses. It and all that it refers to outlive the conversation.
 struct ClientFacts {
   const Identity& identity;
   protocol::ClientStatements& statements;
   protocol::Block& block;
-  protocol::ReportedRef& told;  // what it knows of the reported parameters
+  protocol::ReportedRef& told;  // the parameters that it was told
   Tables& tables;
   Desk& desk;
   Counters& counters;
@@ -42,22 +43,22 @@ struct ClientFacts {
 
 class Conversation {
  public:
-  // What its member is at this moment. Said at the beginning of every pass.
+  // The current role of the server's member, set at the beginning of every pass.
   enum class Role : std::uint8_t { primary, replica };
   enum class Taken : std::uint8_t {
-    taken,     // also: answered here
-    wait,      // nothing was taken: for answers to what is in flight; then the same frame again
-    too_many,  // messages without a Sync
-    unknown,   // a message that has no place here
+    taken,     // forwarded or answered
+    wait,      // not taken: wait for answers to what is in flight, then pass the same frame again
+    too_many,  // too many messages without a Sync
+    unknown,   // a message that is not expected here
   };
-  // What happened in a pass that is not this conversation's business alone.
+  // What happened in a pass that concerns more than this conversation.
   struct Aftermath {
-    bool any = false;            // one of the following
-    bool began = false;          // a unit of the client's began, and its time is limited
-    bool wrote = false;          // one that was answered, or is lost, may have written
+    bool any = false;    // at least one of the following is set
+    bool began = false;  // a unit of the client began, and its time is limited
+    bool wrote = false;  // a unit that was answered or lost may have written
     bool schema_changed = false;
     bool plans_expired = false;  // the server refused a plan whose result type has changed
-    std::uint32_t units = 0;     // of the client's that were answered
+    std::uint32_t units = 0;     // units of the client that were answered
   };
 
   Conversation(const ClientFacts& client, protocol::ServerSession& server);
@@ -68,39 +69,42 @@ class Conversation {
   // The unit at the front was routed here.
   void expect(const Unit& unit);
 
-  // ---- the client says
-  // `framer`: the client's, which gave this frame. What is not forwarded whole is dropped (dropping()).
+  // ---- messages from the client
+  // `framer`: the client's, which returned this frame. The rest of a message that is not forwarded is dropped
+  // (dropping()).
   [[nodiscard]] Taken from_client(const protocol::Frame& frame, const protocol::Framer& framer);
   // Further bytes of the message that from_client() took last.
   void more_from_client(const protocol::Frame& frame, const protocol::Framer& framer);
-  // The desk's bytes for the server were sent; the client's own may move from here on.
+  // The desk's bytes for the server were sent; the client's own bytes may move from here on.
   void sent() { replay_.sent(); }
-  // There was nothing to send.
+  // The pass had nothing to send to the server; the client's own bytes may move from here on.
   void pass_ended() { replay_.pass_ended(); }
-  // They were not, and none of them left: may the client's bytes be shown again?
+  // If the send failed as a whole: whether the client's bytes may be processed again.
   [[nodiscard]] bool may_take_back() const { return replay_.take_back(); }
 
-  // ---- the server says; not ParameterStatus
+  // ---- messages from the server, except ParameterStatus
   // False: the server must be closed.
   [[nodiscard]] bool from_server(const protocol::Frame& frame);
   void more_from_server(const protocol::Frame& frame);
-  // Tells the client what it does not know yet of the parameters that its server reports.
+  // Tells the client the parameters that its server reports, as far as the client doesn't know them.
   void tell_reported();
-  // The pass's bytes for the client were sent.
+  // The pass had bytes for the client, which are sent now.
   void delivered();
 
   // ---- the end
-  // The client needs the server no more, as far as what was asked is answered and nothing pins.
+  // The client no longer needs the server: everything is answered and nothing pins, or the unit runs again on the
+  // primary.
   [[nodiscard]] bool may_end() const;
-  // … if it were not for a pin, or session mode.
+  // Everything is answered; a pin or session mode may still keep the server.
   [[nodiscard]] bool at_rest() const { return server_.at_rest() && !unit_.open; }
-  // … and for the rest of a message that the server will ignore.
+  // Everything is answered and nothing pins, but the server lacks the rest of a message that it will ignore.
   [[nodiscard]] bool waits_for_rest() const {
     return server_.waits_for_rest() && server_.owed() > 0 && !unit_.open && !pinned();
   }
-  // The server is gone: settles what was in flight. `cut`: half a message of the client's had been sent.
+  // The server is lost: settles what was in flight. `cut`: the unit must not run again, since only part of a message
+  // had passed in either direction, the client is pinned, or its deferred BEGIN was refused.
   [[nodiscard]] protocol::Loss server_lost(bool cut);
-  // The names that messages in flight would have made or closed stay as they were; nothing of them ran.
+  // Nothing was sent: undoes what messages in flight did to the client's names and to its block.
   void take_back();
 
   [[nodiscard]] const protocol::Replay& replay() const { return replay_; }
@@ -108,22 +112,22 @@ class Conversation {
   [[nodiscard]] bool pinned() const { return pins_.any() || client_.identity.session_mode(); }
   // Its unit's Query or Sync has not been forwarded yet.
   [[nodiscard]] bool unit_open() const { return unit_.open; }
-  // A message whose body is passing through to the client is unfinished: nothing else may be said to it.
+  // Only part of a server's message has been passed on to the client: nothing else may be sent to it.
   [[nodiscard]] bool in_answer() const { return forwarding_ && !server_.framer.at_boundary(); }
-  // The rest of the client's message is not forwarded.
+  // The rest of the client's current message is not forwarded.
   [[nodiscard]] bool dropping() const { return dropping_; }
   [[nodiscard]] bool has_aftermath() const { return aftermath_.any; }
   [[nodiscard]] Aftermath take_aftermath() { return std::exchange(aftermath_, {}); }
-  // The texts of the unit that a standby refused go to the primary from now on.
+  // Sends the statements of the unit that a standby refused to the primary from now on.
   void learn_needs_primary();
 
  private:
   struct UnitInFlight {
     bool open = false;
-    bool writes = false;  // since the last ReadyForQuery something may have written
-    bool names = false;   // it makes or closes named statements
-    bool ddl = false;     // plans made before may be stale once it commits
-    std::optional<protocol::sql::Verdict> judged;  // of its only Query, by the router
+    bool writes = false;                           // a statement since the last ReadyForQuery may have written
+    bool names = false;                            // it makes or closes named statements
+    bool ddl = false;                              // plans made before may be stale once it commits
+    std::optional<protocol::sql::Verdict> judged;  // of its only Query, known from routing
   };
 
   // client → server
@@ -133,7 +137,9 @@ class Conversation {
   [[nodiscard]] bool deallocate(const protocol::Frame& frame, const protocol::sql::Verdict& verdict);
   Taken statement(const protocol::Frame& frame);
   void bound(const protocol::Frame& frame, const protocol::StatementMessage& understood);
-  Taken fail(const protocol::Frame& frame, const protocol::StatementMessage& understood);
+  Taken fail(const protocol::Frame& frame, std::uint32_t cookie, Error error);
+  [[nodiscard]] bool refused_in_failed_block(const protocol::Frame& frame,
+                                             const protocol::StatementMessage& understood) const;
   void plain(const protocol::Frame& frame, protocol::Trait traits);
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
   protocol::Exchange::Fate announce(const protocol::Request& request);
@@ -154,14 +160,15 @@ class Conversation {
   const ClientFacts& client_;
   protocol::ServerSession& server_;
   protocol::Replay replay_;
-  protocol::OwnErrors own_errors_;
+  protocol::PendingErrors pending_errors_;
   Pins pins_;
   UnitInFlight unit_;
   Aftermath aftermath_;
+  std::vector<protocol::Request> postponed_;  // local answers that are due behind the server's message that is passing
   protocol::Replay::Repeatable may_repeat_ = protocol::Replay::Repeatable::no;
   Role role_ = Role::primary;
-  bool dropping_ = false;    // the client's message that is passing
-  bool forwarding_ = false;  // the server's message that is passing
+  bool dropping_ = false;    // the rest of the client's current message
+  bool forwarding_ = false;  // the server's current message, to the client
   bool told_ = false;        // parameters were told in this pass
 };
 

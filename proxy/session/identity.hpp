@@ -1,5 +1,5 @@
-// Who a client is, as its log-in found it: whose pool it uses and what holds for it. Fixed for the session, but for the
-// settings that a reload may change.
+// Who a client is, as established by its log-in: its pool and the settings that apply to it. Fixed for the session,
+// except for settings that a reload may change.
 #pragma once
 
 #include <memory>
@@ -18,16 +18,16 @@ namespace holdfast::proxy {
 struct Identity {
   std::string user;
   std::string database;                  // as the client calls it
-  std::size_t listener = 0;              // index into the configuration's
+  std::size_t listener = 0;              // index into the configuration's listeners
   protocol::SettingsRef wanted;          // start-up settings
   std::optional<bool> read_only_asked;   // default_transaction_read_only among them
-  bool blind = false;                    // its encoding hides what its statements say
+  bool blind = false;                    // its statements can't be read because of its encoding
   Pool* pool = nullptr;                  // null before the database is chosen
-  std::shared_ptr<const void> pool_use;  // keeps it
+  std::shared_ptr<const void> pool_use;  // keeps the pool
   std::shared_ptr<const config::EffectiveSettings> settings;
   protocol::sql::Classifier* classifier = nullptr;
 
-  // What the configuration says of this listener, database and user now.
+  // Applies what the configuration says now about this listener, database and user.
   void configure(const Runtime& runtime, Tables& tables) {
     const auto& config = runtime.config;
     const auto& from = config.listeners.at(std::min(listener, config.listeners.size() - 1));
@@ -35,7 +35,8 @@ struct Identity {
     classifier = blind ? &tables.blind_classifier() : &tables.classifier(settings->read_functions, config.limits);
   }
   [[nodiscard]] bool session_mode() const { return settings->pool_mode == config::PoolMode::session; }
-  // What a statement is parsed under: the catalogue of its pool's database, the user's rights and the session's settings.
+  // Identifies what a statement is parsed under: the pool (its database's catalogue, its user's rights) and the
+  // settings.
   [[nodiscard]] std::uint64_t scope() const { return pool->id() ^ (wanted.identity() * 0x9e3779b97f4a7c15U); }
 };
 

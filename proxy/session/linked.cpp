@@ -1,4 +1,4 @@
-// A client and its server: from link() to unlink(), the only two functions that bring them together and apart.
+// A client and its server: from link() to unlink(), the only two functions that link and unlink them.
 #include <utility>
 
 #include "protocol/backend.hpp"
@@ -16,7 +16,7 @@ using protocol::Loss;
 using protocol::Replay;
 using protocol::Tell;
 
-// The server that was granted has the client's settings; the unit that asked for it is at the front.
+// The granted server has the client's settings; the unit that needs it is at the front.
 void ClientSession::link() {
   if (!holds(!linked_, "a client that has a server gets another one")) unlink(Why::abandoned);
   linked_.emplace(std::move(granted_), facts_);
@@ -27,7 +27,7 @@ void ClientSession::link() {
   routing_.reset();
 }
 
-// Everything that the client had with this server goes with the conversation; the lease gives the server back.
+// Everything that the client had on this server ends with the conversation; the lease gives the server back.
 void ClientSession::unlink(Why why) {
   auto& conversation = linked_->conversation;
   const auto& replay = conversation.replay();
@@ -43,22 +43,27 @@ void ClientSession::unlink(Why why) {
     case Why::taken_back:
       context_.counters.retries.add();
       conversation.take_back();
-      link_.rewind(unit_start_);
+      if (!replay.passing().empty()) link_.rewind(replay.passing());
+      link_.unread(replay.bytes());  // of earlier passes, in which nothing was sent
       framer_.put_back();
       break;
     case Why::abandoned: break;
   }
   linked_->lease->user = nullptr;
   linked_.reset();
-  if (clock_.runs()) clock_.disarm();  // whatever it ran for was about this server
+  if (clock_.runs()) clock_.disarm();  // its deadline concerned this server
 }
 
-// Asked after every pass, of either side: what the client needed the server for is done.
-void ClientSession::unlink_if_done() {
-  if (!linked_ || !linked_->conversation.may_end() || linked_->lease->link.unsent()) return;
+// Asked after every pass, of either side: what the client needed the server for is done. True: its unit is at the front
+// again, for another server.
+bool ClientSession::unlink_if_done() {
+  if (!linked_ || !linked_->conversation.may_end() || linked_->lease->link.unsent()) return false;
+  if (!linked_->lease->link.received().empty()) return false;  // half a notice: the next client has no use for its rest
   const bool again = linked_->conversation.replay().again() != Replay::Again::no;
   unlink(Why::finished);
-  if (again || link_.unsent() || phase_ == Phase::leaving) wake();  // its coroutine goes on, sends the rest, or says goodbye
+  if (again || link_.unsent() || phase_ == Phase::leaving)
+    wake();  // its coroutine goes on, sends the rest, or says goodbye
+  return again;
 }
 
 Conversation::Role ClientSession::role() const {
@@ -66,7 +71,7 @@ Conversation::Role ClientSession::role() const {
   return primary ? Conversation::Role::primary : Conversation::Role::replica;
 }
 
-// True: the server was dead, nothing of the unit has left, and it is at the front again.
+// True: the server was dead, nothing of the unit was sent, and the unit is at the front again.
 bool ClientSession::flush_to_server() {
   auto& out = context_.desk.to_server;
   if (out.empty() && linked_) linked_->conversation.pass_ended();
@@ -108,13 +113,13 @@ Pass ClientSession::answers(ServerLink& server) {
     linked_->conversation.delivered();
   }
   settle_aftermath();
-  flush_to_client();  // a broken client is noticed by its own coroutine
+  flush_to_client();  // if the client's connection is broken, its own coroutine notices
   if (!pass.good) return pass;
   progress_.notify(context_.reactor);
   unlink_if_done();
   if (!linked_ || !linked_->conversation.unit_open()) arm_idle_clock();
   if (linked_ && phase_ == Phase::leaving && linked_->conversation.at_rest()) wake();
-  // A client that reads slowly: no more is read for it before it has taken this. Others are served meanwhile.
+  // Back-pressure: nothing more is read for a slow client until it has taken this. Others are served meanwhile.
   if (delivered && linked_ && link_.open() && link_.unsent()) pass.behind = &link_;
   return pass;
 }
@@ -127,7 +132,7 @@ bool ClientSession::from_server(ServerLink& server, const Frame& frame) {
       conversation.tell_reported();
       return true;
     case tag::notice_response:
-      if (note_evidence(pool().context(), server, frame)) return true;  // its shutdown is no business of the client's
+      if (note_evidence(pool().context(), server, frame)) return true;  // a shutdown: not for the client
       break;
     case tag::error_response: note_evidence(pool().context(), server, frame); break;
     case tag::ready_for_query: server.unit_ended(); break;
@@ -136,14 +141,14 @@ bool ClientSession::from_server(ServerLink& server, const Frame& frame) {
   return conversation.from_server(frame);
 }
 
-// What a pass came to that concerns more than the conversation.
+// Carries out what happened in a pass that concerns more than the conversation.
 void ClientSession::settle_aftermath() {
   if (!linked_ || !linked_->conversation.has_aftermath()) return;
   const auto& conversation = linked_->conversation;
   const auto after = linked_->conversation.take_aftermath();
   const auto timeout = settings().query_timeout;
   const auto& exchange = linked_->lease->session.exchange;
-  // Of several units in flight the timeout runs for the oldest.
+  // With several units in flight the timeout runs for the oldest.
   if (after.began && timeout.count() > 0 && !clock_.runs(ClientClock::Kind::query)) {
     clock_.arm(ClientClock::Kind::query, timeout);
   }
@@ -154,8 +159,8 @@ void ClientSession::settle_aftermath() {
   context_.counters.units.add(after.units);
   const auto& topology = pool().topology();
   const auto member = linked_->lease->home->member();
-  // Read the clock, not the loop's cached time: the answer may be newer than that. Without replicas nobody asks; should
-  // some be added, none is fresh enough for what was read before.
+  // Read the clock, not the loop's cached time: the answer may be newer than that. Without replicas the value is
+  // unused; if some are added, none of them is fresh enough for what was read before.
   seen_.last_read = topology.members.size() > 1 ? health::Clock::now() : TimePoint::max();
   if (topology.primary == member) {
     seen_.last_replica.reset();
@@ -164,13 +169,13 @@ void ClientSession::settle_aftermath() {
     seen_.replica_life = topology.freshness->life(member);
   }
   if (timeout.count() > 0 && exchange.expects()) {
-    clock_.arm(ClientClock::Kind::query, timeout);  // the next one's
+    clock_.arm(ClientClock::Kind::query, timeout);  // for the next unit
   } else if (clock_.runs() && !conversation.unit_open()) {
     clock_.disarm();
   }
 }
 
-// Something was written, or may have been.
+// A unit has written, or may have.
 void ClientSession::note_write() {
   const auto now = health::Clock::now();
   seen_.last_write = now;
@@ -197,15 +202,15 @@ void ClientSession::server_lost(ServerLink& server) {
   if (again) block_.take_back();
   unlink(Why::lost);
   if (answer_cut) {
-    // Whatever is said now would be read as the rest of a row. PostgreSQL too ends without a word where it dies in the
-    // middle of a message.
+    // Anything sent now would be read as the rest of a row. PostgreSQL, too, closes without a message when it dies in
+    // the middle of one.
     context_.counters.lost_cut.add();
     log(LogLevel::warning, "answer_cut", {});
     link_.close();
   } else if (!link_.open() || again) {
-    // Nobody is there to be told, or there is nothing to tell.
+    // The client is gone, or the unit runs again: there is nothing to tell.
   } else if (keeps) {
-    // The session's state died with the server; to go on would be a lie.
+    // The session's state was lost with the server: going on would pretend that it still exists.
     context_.counters.lost_pinned.add();
     log(LogLevel::warning, "session_lost", {{"member", member}, {"pins", std::string(pin_reason(pins))}});
     disconnect(Tell::session_lost);

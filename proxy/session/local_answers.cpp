@@ -46,7 +46,7 @@ void LocalAnswers::sync() {
   client_.statements.end_batch();
 }
 
-// BEGIN waits for its first statement; a block that is still empty ends here as well.
+// A BEGIN is deferred to its block's first statement; a block that is still empty is ended here as well.
 std::size_t LocalAnswers::block(const Unit& unit, protocol::Bytes received) {
   const auto& verdict = unit.verdict;
   auto& block = client_.block;
@@ -73,7 +73,7 @@ std::size_t LocalAnswers::deallocate(const Unit& unit, protocol::Bytes received)
   return framer_.next(received).bytes.size();
 }
 
-// Have servers of this scope parsed every text before, under names that are free?
+// Whether servers of this scope have parsed every text before, and all names are free.
 bool LocalAnswers::all_known(protocol::Bytes received) const {
   auto probe = framer_;
   std::size_t named = 0;
@@ -84,17 +84,17 @@ bool LocalAnswers::all_known(protocol::Bytes received) const {
     const auto tail = frame.body().subspan(parse->name.size() + 1);
     const auto statement = client_.tables.statements.intern(tail, parse->sql.size());
     if (!statement->confirmed(client_.identity.scope())) return false;
-    // A name in use, here or in this very batch, is 42P05 in its place: a server has to see it.
-    if (!parse->name.empty() &&
-        (++named > 1 || client_.statements.find(parse->name).answer != ClientStatements::Answer::unknown)) {
+    // A name in use, here or in this very batch, is 42P05 in its place, and one too many 54000: a server has to see it.
+    if (!parse->name.empty() && (++named > 1 || client_.statements.full() ||
+                                 client_.statements.find(parse->name).answer != ClientStatements::Answer::unknown)) {
       return false;
     }
     received = received.subspan(frame.bytes.size());
   }
 }
 
-// Prepares statements that servers of this scope have parsed before: no server is needed, which matters when all of
-// them are inside transactions whose clients wait for this one (a driver with one thread).
+// Prepares statements that servers of this scope have parsed before: needs no server, which matters when all servers
+// are in transactions whose clients wait for this one (a driver with one thread).
 std::size_t LocalAnswers::parses(protocol::Bytes received) {
   if (!all_known(received)) return 0;
   auto& out = client_.desk.to_client.writable();

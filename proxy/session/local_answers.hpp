@@ -2,7 +2,7 @@
 // servers have parsed before, DEALLOCATE of a name that only the proxy knows, and a Sync by itself.
 //
 // Task: answers the unit at the front of what a client without a server has sent, as PostgreSQL would. Answers go to
-// the desk. Without sockets, clock or log. Thread: the worker's. Lifetime: the session's.
+// the desk. Without sockets, clock or log. Thread: the worker's. Lifetime: one call; it has no state of its own.
 #pragma once
 
 #include <optional>
@@ -16,11 +16,12 @@
 
 namespace holdfast::proxy {
 
-// The name of a DEALLOCATE, if it was made by Parse: SQL and protocol share their names (DBD::Pg, PDO and postgres_fdw
-// count on it), and only the proxy knows this one. `frame`: a Query, whole.
-[[nodiscard]] std::optional<std::string> names_parsed(const protocol::Frame& frame, const protocol::sql::Verdict& verdict,
+// The name in a DEALLOCATE, if it was made by Parse: SQL and protocol share their names (DBD::Pg, PDO and postgres_fdw
+// rely on it), and only the proxy knows this one. `frame`: a whole Query.
+[[nodiscard]] std::optional<std::string> names_parsed(const protocol::Frame& frame,
+                                                      const protocol::sql::Verdict& verdict,
                                                       const protocol::ClientStatements& statements);
-// Forgets it and appends the answer, ReadyForQuery included.
+// Forgets the name and appends the answer, ReadyForQuery included.
 void answer_deallocate(const std::string& name, char status, protocol::ClientStatements& statements,
                        std::vector<std::byte>& out);
 
@@ -28,9 +29,9 @@ class LocalAnswers {
  public:
   LocalAnswers(const ClientFacts& client, protocol::Framer& framer) : client_(client), framer_(framer) {}
 
-  // Answers the unit if it can: how many bytes at the front of `received` it was; 0: it needs a server.
+  // Answers the unit if possible: returns its size in bytes at the front of `received`; 0: it needs a server.
   [[nodiscard]] std::size_t answer(const Unit& unit, protocol::Bytes received);
-  // A Sync of a client without a server.
+  // Answers a Sync from a client without a server.
   void sync();
 
  private:

@@ -1,4 +1,5 @@
-// What ends a session, a wait or a statement from outside: the client hangs up, cancels, is too slow; the process ends.
+// What ends a session, a wait or a statement from outside: the client hangs up, cancels or is too slow; the process
+// ends.
 #include <utility>
 
 #include "protocol/backend.hpp"
@@ -23,20 +24,25 @@ void ClientSession::disconnect(Tell what, protocol::Arguments arguments) {
 void ClientSession::disconnect(const Error& error) {
   if (!link_.open()) return;
   flush_to_client();  // what was answered before it
+  // In the middle of an answer it would be read as the rest of a row: then without a word.
+  if (linked_ && linked_->conversation.in_answer()) {
+    hang_up();
+    return;
+  }
   std::vector<std::byte> out;
-  protocol::write_error(
-      out, {.severity = "FATAL", .state = error.state, .message = error.message, .hint = error.hint});
+  protocol::write_error(out, {.severity = "FATAL", .state = error.state, .message = error.message, .hint = error.hint});
   link_.send(out);
   hang_up();
 }
 
 void ClientSession::hang_up() {
-  context_.desk.to_server.clear();  // what was put together for a server that is given up
+  context_.desk.to_server.clear();  // messages for a server that is given up
   if (linked_) unlink(Why::abandoned);
   link_.close();
 }
 
-// Before waiting for something other than the client's bytes. False: it has hung up already, which is told once.
+// Called before waiting for anything but the client's bytes. False: the client has hung up already; the hook is called
+// only once, so it would not be called again.
 bool ClientSession::watch_for_hangup() {
   if (link_.watch().hung_up()) {
     link_.close();
@@ -48,7 +54,10 @@ bool ClientSession::watch_for_hangup() {
 
 void ClientSession::on_hangup(void* self) {
   auto& session = *static_cast<ClientSession*>(self);
-  if (session.wait_) {
+  if (session.login_) {
+    session.link_.close();
+    session.login_->give_up();
+  } else if (session.wait_) {
     session.link_.close();
     session.wait_->settle(Waiter::AskAgain{});
   } else if (session.aligner_) {
@@ -67,7 +76,8 @@ void ClientSession::wake() {
 void ClientSession::arm_idle_clock() {
   if (clock_.runs() || !link_.open()) return;
   if (linked_ && !linked_->lease->session.exchange.idle()) return;
-  // Its statement has ended, and half a message that no server needs any more keeps the server from others.
+  // The statement has ended, but the server still waits for the rest of a message that it will ignore, and so can't
+  // serve others.
   if (linked_ && linked_->conversation.waits_for_rest()) {
     clock_.arm(ClientClock::Kind::rest, longest_rest);
     return;
@@ -83,7 +93,7 @@ void ClientSession::on_deadline(void* self) {
   switch (session.clock_.kind()) {
     case ClientClock::Kind::none: return;
     case ClientClock::Kind::log_in:
-      session.link_.close();  // PostgreSQL closes without a word when authentication takes too long
+      session.link_.close();  // PostgreSQL closes without a message when authentication takes too long
       if (session.login_) session.login_->give_up();
       return;
     case ClientClock::Kind::query:

@@ -1,5 +1,5 @@
-// Why a client keeps its server although its transaction has ended, and what its statements have thrown away: the facts
-// of a session that live and die with the server that it is linked to.
+// Why a client keeps its server although its transaction has ended, and what its statements have discarded: the facts
+// of a session that last as long as it is linked to one server.
 // Owner: the conversation. Thread: any one; no locks.
 #pragma once
 
@@ -18,26 +18,26 @@ class Pins {
 
   [[nodiscard]] bool any() const { return reasons_ != Effect::none; }
   [[nodiscard]] Effect reasons() const { return reasons_; }
-  // Pinned by nothing but a function that nobody knows.
+  // Pinned only by an unknown function.
   [[nodiscard]] bool guessed() const { return reasons_ == Effect::unknown_function; }
 
-  // A statement with these effects goes to the server. What of them pins; none: nothing does.
+  // A statement with these effects goes to the server. Returns those that pin.
   Effect note(Effect effects) {
-    const auto pinning = static_cast<Effect>(static_cast<std::uint32_t>(effects) &
-                                             static_cast<std::uint32_t>(protocol::sql::pinning));
+    const auto pinning =
+        static_cast<Effect>(static_cast<std::uint32_t>(effects) & static_cast<std::uint32_t>(protocol::sql::pinning));
     reasons_ |= pinning;
     if (has(effects, Effect::discard | Effect::sql_deallocate)) discards_ = true;
     return pinning;
   }
 
-  // A command tag of the client's unit. Asked only while discards(): the tag says what was thrown away.
+  // completed(): a command tag of the client's unit, which says what was discarded. Called only while discards().
   [[nodiscard]] bool discards() const { return discards_; }
   void completed(std::string_view tag) {
     if (tag == "DISCARD ALL") all_ = true;
     if (tag == "DISCARD ALL" || tag == "DEALLOCATE ALL") names_ = true;
   }
-  // A ReadyForQuery of the client's came. `more`: further units are in flight: names and pins may be younger than what
-  // was thrown away; then they stay, for good. True: the client's own names have gone.
+  // A ReadyForQuery for the client came. `more`: further units are in flight, so names and pins may be newer than the
+  // DISCARD; then they stay, for good. True: the client's own statement names are gone.
   [[nodiscard]] bool ready(char status, bool more) {
     if (!discards_) return false;
     discards_ = more;
@@ -47,8 +47,8 @@ class Pins {
     return names;
   }
 
-  // A RESET ends at what the client asked for at its start, not at the server's default: what is to be sent behind its
-  // unit, in the same write; a ROLLBACK undoes both.
+  // A RESET must lead to what the client asked for at start-up, not to the server's default: keeps the statement to be
+  // sent behind the unit, in the same write; a ROLLBACK undoes both.
   void note_reset(std::string_view sql, const protocol::SettingsRef& wanted) {
     if (wanted.empty()) return;
     const auto name = protocol::sql::reset_setting(sql);

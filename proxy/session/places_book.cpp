@@ -4,7 +4,7 @@ namespace holdfast::proxy {
 
 std::shared_ptr<Places> PlacesBook::find(const std::string& what, std::uint32_t limit) {
   const std::lock_guard lock(mutex_);
-  // Names of databases come from clients: those that nobody holds a place of are forgotten.
+  // Names of databases come from clients: those of which no place is taken are forgotten.
   if (book_.size() >= most_kept) std::erase_if(book_, [](const auto& entry) { return entry.second.use_count() == 1; });
   auto& places = book_[what];
   if (!places) {

@@ -1,4 +1,5 @@
-// Clients per listener, database and user with a max_clients of their own. Thread: any; asked at log-in only.
+// The places of the process, and of each listener, database and user with a max_clients of its own. Thread: any; used
+// at log-in only.
 #pragma once
 
 #include <map>

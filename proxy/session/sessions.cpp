@@ -26,7 +26,7 @@ void Sessions::begin(const Accepted& accepted) {
 }
 
 void Sessions::ended(std::uint64_t id) {
-  // Its coroutine is still on the stack: it goes when the loop is back.
+  // Its coroutine is still on the stack: it is destroyed when control is back in the loop.
   context_.reactor.post([this, id] {
     sessions_.erase(id);
     if (done_) done_();

@@ -1,6 +1,6 @@
-// The sessions of one worker, and what they have to tell the other workers.
+// The sessions of one worker, and what they tell the other workers.
 //
-// Thread: its worker's, but for what says "any thread". Lifetime: the worker's; empty when its loop ends.
+// Thread: its worker's, except for what says "any thread". Lifetime: the worker's; empty when its loop ends.
 #pragma once
 
 #include <functional>
@@ -21,24 +21,24 @@ class Sessions {
   ~Sessions();
   Sessions(const Sessions&) = delete;
   Sessions& operator=(const Sessions&) = delete;
-  // Of all workers, this one included; before any of them starts.
+  // `all`: the sessions of all workers, this one included. Call before any of them starts.
   void connect(std::vector<Sessions*> all) { all_ = std::move(all); }
 
-  // Any thread: a client with this key asked for it.
+  // Any thread: a CancelRequest with this session's key came.
   void cancel(std::uint64_t session);
 
   void begin(const Accepted& accepted);
   // The session's coroutine has ended.
   void ended(std::uint64_t id);
-  // `done` is called when a session has gone while the worker stops.
+  // Ends all sessions, at once or with their transactions; `done` is called each time one of them has ended.
   void stop(bool at_once, std::function<void()> done);
   void reconfigure();
   [[nodiscard]] bool empty() const { return sessions_.empty(); }
 
-  // DDL was committed: what was learnt of statements may be stale, on every worker. Servers keep their plans: where a
-  // result's columns changed PostgreSQL says so, and a driver that relies on an earlier description has to hear it.
+  // DDL was committed: verdicts may be stale, on every worker. Servers keep their plans: if a result's columns have
+  // changed PostgreSQL reports an error, and a driver that relies on an earlier description must get it.
   void schema_changed();
-  // A server said so to a client, who will prepare the text again: on every server.
+  // PostgreSQL has reported that error to a client, which will prepare the text again: every server parses it again.
   void plans_expired();
 
  private:

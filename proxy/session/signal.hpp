@@ -1,4 +1,4 @@
-// One coroutine that waits for another one's progress. Thread: the worker's.
+// Lets one coroutine wait for another's progress. Thread: the worker's.
 #pragma once
 
 #include <coroutine>
@@ -16,10 +16,10 @@ class Signal {
     void await_suspend(std::coroutine_handle<> handle) const { signal.handle_ = handle; }
     void await_resume() const {}
   };
-  // Until the next notify().
+  // Waits until the next notify().
   [[nodiscard]] Awaiter next() { return {*this}; }
   [[nodiscard]] bool awaited() const { return static_cast<bool>(handle_); }
-  // True: somebody waited.
+  // True: a coroutine waited.
   bool notify(Reactor& reactor) {
     auto handle = std::exchange(handle_, {});
     if (handle) reactor.schedule(handle);

@@ -30,14 +30,14 @@ struct Tables {
   // The classifier for these `reads.functions`; made on first use, with these limits.
   [[nodiscard]] protocol::sql::Classifier& classifier(const std::vector<std::string>& read_functions,
                                                       const config::Limits& limits);
-  // Understands no text: for clients whose encoding hides what their statements say.
+  // A classifier that reads no text: for clients whose statements can't be read because of their encoding.
   [[nodiscard]] protocol::sql::Classifier& blind_classifier();
   // The one object for these settings that all sessions with them share.
   [[nodiscard]] std::shared_ptr<const config::EffectiveSettings> effective(config::EffectiveSettings wanted);
-  // A new configuration: those in use stay with who has them.
+  // There is a new configuration: sessions keep the settings objects that they use.
   void forget_effective() { effective_.clear(); }
 
-  // DDL was committed, or time has passed: what was learnt of statements may be stale.
+  // DDL was committed, or time has passed: verdicts and what was learnt from standbys may be stale.
   void forget_verdicts();
   // A server said that a plan's result type has changed: every statement is parsed again at its next use.
   void expire_plans() { statements.expire_all(); }
@@ -48,8 +48,7 @@ struct Tables {
   std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;
 };
 
-// Where one pass puts together what goes out, for one send to each side. For one pass at a time, never across a
-// co_await.
+// Where a pass collects its output, for one send to each side. Used by one pass at a time, never across a co_await.
 struct Desk {
   Composer to_server;
   Composer to_client;

@@ -43,7 +43,7 @@ class FailedConnects : public ::testing::Test {
     for (int i = 0; i < clients; ++i) asking.push_back(proxy_->connect());
     for (auto& client : asking) client.ask("SELECT pg_sleep(0.2)");  // each on a server of its own
     for (auto& client : asking) client.answer();
-    EXPECT_EQ(::kill(proxy_->pid(), SIGSTOP), 0);
+    EXPECT_TRUE(halt(proxy_->pid()));
     for (std::size_t i = 0; i < asking.size(); ++i) asking[i].ask("SELECT " + std::to_string(i));
     server_.kill9_tree();
     EXPECT_EQ(::kill(proxy_->pid(), SIGCONT), 0);

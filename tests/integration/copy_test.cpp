@@ -171,7 +171,7 @@ TEST_F(Copying, that_failed_gives_its_server_back_when_the_rest_is_sent) {
   ASSERT_EQ(idle->read_until('G'), "G");
   const pid_t process = backend();
   // A server that reads nothing: everything up to the client's socket fills.
-  ASSERT_EQ(::kill(process, SIGSTOP), 0);
+  ASSERT_TRUE(halt(process));
   // As long as what the proxy reads at once, so that its passes end between messages.
   constexpr std::size_t size = 64 * 1024;
   const auto first = wire::copy_data("not a number\n" + std::string(size - 5 - 13, '1'));

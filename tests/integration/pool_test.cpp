@@ -265,8 +265,8 @@ TEST_F(Pools, permits_find_those_who_still_wait) {
   }
 }
 
-// A waiter that was served by its own worker counts no more in the line of the process: no server leaves the worker of
-// the one that has waited longest for the sake of a younger one.
+// A waiter that was served by its own worker no longer counts in the line of the process: no server leaves the worker
+// of the client that has waited longest for a client that has waited less.
 TEST_F(Pools, the_wait_of_a_client_that_was_served_takes_no_server_from_another_worker) {
   const Holdfast proxy(
       endpoint({.members = member_yaml(*server_), .workers = 2, .pool = "size: 2, wait_timeout: 30s"}));
@@ -311,7 +311,7 @@ TEST_F(Pools, a_statement_for_a_dead_server_goes_to_another) {
                                  .pool = "size: 2"}));
   auto client = proxy.connect();
   EXPECT_EQ(client.scalar("SELECT 42"), "42");
-  ASSERT_EQ(::kill(proxy.pid(), SIGSTOP), 0);
+  ASSERT_TRUE(halt(proxy.pid()));
   ASSERT_EQ(PQsendQuery(client.raw(), "SELECT 43"), 1);
   server_->exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'");
   ASSERT_EQ(::kill(proxy.pid(), SIGCONT), 0);

@@ -47,7 +47,7 @@ class ResetServer : public ::testing::TestWithParam<bool> {
   }
   // The proxy hears of the client's bytes first and of the reset right behind them.
   void send_and_reset(PeerConnection& peer, const std::string& bytes) {
-    ASSERT_EQ(::kill(proxy_->pid(), SIGSTOP), 0);
+    ASSERT_TRUE(halt(proxy_->pid()));
     peer.send(bytes);
     relay_->reset_all();
     ASSERT_EQ(::kill(proxy_->pid(), SIGCONT), 0);
@@ -127,7 +127,7 @@ TEST_P(ResetServer, of_a_client_that_leaves_hurts_nobody_else) {
   auto peer = client();
   peer->send(wire::query("BEGIN; SELECT 1"));
   ASSERT_EQ(peer->read_until('Z'), "CTDCZ");
-  ASSERT_EQ(::kill(proxy_->pid(), SIGSTOP), 0);
+  ASSERT_TRUE(halt(proxy_->pid()));
   peer->send(wire::query("SELECT 2"));
   peer->close();
   relay_->reset_all();

@@ -21,7 +21,7 @@ struct Operation {
   std::string answers;
   CopyEnd copy = CopyEnd::none;
   Origin origin = Origin::client;
-  bool local = false;  // answered by the proxy: the model answers in its stead, to show where the answer belongs
+  bool local = false;  // answered by the proxy: the model answers instead, to show where the answer belongs
   char block = 0;      // 'B' begins a transaction block, 'C' ends it
 };
 

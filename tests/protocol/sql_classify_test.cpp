@@ -281,8 +281,8 @@ TEST(Classify, reads_the_end_of_transactions) {
 TEST(Classify, sends_two_phase_commit_to_the_primary) {
   expect_write("prepare transaction 'x'");
   EXPECT_EQ(control("prepare transaction 'x'"), TransactionControl::prepare_transaction);
-  expect_write("commit prepared 'x'");
-  expect_write("rollback prepared 'x'");
+  expect_write("commit prepared 'x'", Effect::commits_itself);
+  expect_write("rollback prepared 'x'", Effect::commits_itself);
   EXPECT_EQ(control("commit prepared 'x'"), TransactionControl::none);
 }
 
@@ -333,9 +333,22 @@ TEST(Classify, takes_empty_text_for_nothing) {
 
 TEST(Classify, sends_maintenance_to_the_primary) {
   for (std::string_view sql :
-       {"lock table t in share mode", "notify a, 'b'", "vacuum", "vacuum (full, analyze) t", "analyze t",
-        "reindex table t", "cluster t using i", "checkpoint", "alter system set a = 1"})
+       {"lock table t in share mode", "notify a, 'b'", "checkpoint", "truncate t", "refresh materialized view v"})
     expect_write(sql);
+}
+
+// Before their Sync, which then has nothing more to commit.
+TEST(Classify, marks_what_ends_transactions_of_its_own) {
+  for (std::string_view sql :
+       {"vacuum", "vacuum t", "vacuum (full, analyze) t", "analyze", "analyze t", "analyze t (a, b)", "reindex table t",
+        "reindex index concurrently i", "reindex database app", "reindex schema s", "cluster", "cluster t using i",
+        "alter system set a = 1", "alter system reset all", "commit prepared 'x'", "rollback prepared 'x'"}) {
+    expect_write(sql, Effect::commits_itself);
+    EXPECT_EQ(control(sql), TransactionControl::none) << sql;
+    EXPECT_FALSE(of(sql).repeatable()) << sql;
+  }
+  expect_write("select 1; vacuum", Effect::commits_itself);
+  EXPECT_FALSE(has(pinning, Effect::commits_itself)) << "nothing of it stays in the session";
 }
 
 TEST(Classify, sends_what_does_not_parse_to_the_primary) {

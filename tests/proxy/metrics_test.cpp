@@ -20,6 +20,7 @@ class MetricsTest : public ::testing::Test {
     metrics.topology(std::make_shared<const health::Topology>(std::move(topology)));
   }
 
+  boost::asio::io_context context;  // outlives the monitors
   Metrics::Monitors monitors;
   Metrics metrics{monitors};
   health::Topology cluster{
@@ -54,7 +55,6 @@ TEST_F(MetricsTest, members_that_a_reload_removed_are_not_shown) {
 }
 
 TEST_F(MetricsTest, probes_are_counted_by_result) {
-  boost::asio::io_context context;
   const config::Cluster watched{.name = "main", .members = {{.name = "pg1", .host = "127.0.0.1"}}};
   monitors.emplace("main", std::make_unique<health::Monitor>(
                                context, watched, [](const health::TopologyPtr&) {}, [](const health::Event&) {}));

@@ -60,8 +60,7 @@ class PoolWorld : public ::testing::Test {
   ServerLink& idle_server() {
     std::array<int, 2> ends{};
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()), 0);
-    servers_.push_back(
-        std::make_unique<ServerLink>(member(), pending, 100, Permit::try_take(member().permits())));
+    servers_.push_back(std::make_unique<ServerLink>(member(), pending, 100, Permit::try_take(member().permits())));
     auto& server = *servers_.back();
     EXPECT_TRUE(server.link.attach(reactor, ends[0]));
     peers_.emplace_back();

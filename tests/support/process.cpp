@@ -206,4 +206,17 @@ std::string run_checked(Command command, std::chrono::milliseconds bound) {
   return output;
 }
 
+bool halt(pid_t pid) {
+  if (::kill(pid, SIGSTOP) != 0) return false;
+  return wait_until(std::chrono::seconds(5), [pid] {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+      std::ifstream file(task.path() / "stat");
+      const std::string text{std::istreambuf_iterator<char>(file), {}};
+      const auto name_ends = text.rfind(") ");  // proc(5): pid (name) state
+      if (name_ends == std::string::npos || text[name_ends + 2] != 'T') return false;
+    }
+    return true;
+  });
+}
+
 }  // namespace holdfast::testing

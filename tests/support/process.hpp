@@ -61,4 +61,8 @@ int run(const Command& command, std::chrono::milliseconds bound = std::chrono::s
 // The same, but throws std::runtime_error with the output when the exit code isn't 0. Returns the output.
 std::string run_checked(Command command, std::chrono::milliseconds bound = std::chrono::seconds(60));
 
+// Stops a process (SIGSTOP). True once every thread of it stands still: what is sent to it afterwards is not seen
+// before SIGCONT.
+[[nodiscard]] bool halt(pid_t pid);
+
 }  // namespace holdfast::testing

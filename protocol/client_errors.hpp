@@ -1,6 +1,6 @@
 // Everything that the proxy itself tells a client, in one table: SQLSTATE, text, hint, and whether the connection ends
-// with it. What PostgreSQL says is passed on as it is, and what a machine of the log-in refuses (startup, auth,
-// parameters) is worded there, with PostgreSQL's own words.
+// with it. PostgreSQL's own errors are passed on unchanged; refusals by the machines of the log-in (startup, auth,
+// parameters) have their texts there, in PostgreSQL's own words.
 // Thread: any; no state.
 #pragma once
 
@@ -16,17 +16,17 @@ namespace holdfast::protocol {
 enum class Tell : std::uint8_t {
   // At log-in.
   tls_required,
-  too_many_clients,   // of whom: " of this listener", or nothing for the process
+  too_many_clients,  // which limit: " of this listener", …; nothing for the process's
   too_many_log_ins,
   log_in_timed_out,
   no_replication,
-  unknown_database,   // name
+  unknown_database,  // name
   no_cancel_key,
   // While waiting for a server.
   no_replica,
   hold_limit_reached,
-  no_primary,         // milliseconds waited; ": why", or nothing
-  no_server,          // milliseconds waited; pool.size
+  no_primary,  // milliseconds waited; ": why", or nothing
+  no_server,   // milliseconds waited; pool.size
   canceled,
   // When a server is lost.
   outcome_unknown,
@@ -34,14 +34,14 @@ enum class Tell : std::uint8_t {
   in_failed_transaction,
   session_lost,
   // Prepared statements.
-  statement_exists,   // which
-  statement_unknown,  // which
-  statement_too_long, // which
+  statement_exists,    // which
+  statement_unknown,   // which
+  statement_too_long,  // which
   too_many_statements,
   malformed_message,
   // The connection ends.
   too_many_messages,
-  unexpected_message, // its name
+  unexpected_message,  // its name
   shutting_down,
   idle_in_transaction,
   idle_session,
@@ -52,7 +52,7 @@ struct Telling {
   SqlState state;
   std::string_view text;  // $1 and $2 stand for what the comment at Tell names
   std::string_view hint;  // empty: none
-  bool fatal = false;     // severity FATAL: the connection is closed behind it
+  bool fatal = false;     // severity FATAL: the connection is closed after it
 };
 [[nodiscard]] const Telling& telling(Tell what);
 

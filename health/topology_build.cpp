@@ -1,4 +1,4 @@
-#include "health/snapshot.hpp"
+#include "health/topology_build.hpp"
 
 #include <algorithm>
 
@@ -22,7 +22,7 @@ MemberState state_of(Role role, bool suspect) {
 }  // namespace
 
 MemberStatus status_of(const config::Member& settings, Presence presence, const Member& member,
-                       const Cluster::View& view, TimePoint now) {
+                       const RoleJudge::View& view, TimePoint now) {
   MemberStatus status{.name = settings.name,
                       .host = settings.host,
                       .port = settings.port,

@@ -3,7 +3,7 @@
 
 #include <random>
 
-#include "health/cluster.hpp"
+#include "health/role_judge.hpp"
 
 namespace holdfast::health {
 namespace {
@@ -19,11 +19,11 @@ class History {
     now_ += std::chrono::milliseconds(pick(1500));
     const auto member = static_cast<MemberIndex>(pick(4));
     switch (pick(12)) {
-      case 0: cluster_.lost(member, "gone", now_); break;
-      case 1: cluster_.positioned(member, pick(100000)); break;
-      case 2: cluster_.removed(member, now_); break;
-      case 3: cluster_.restored(member); break;
-      case 4: cluster_.forget(member, now_); break;
+      case 0: roles_.lost(member, "gone", now_); break;
+      case 1: roles_.positioned(member, pick(100000)); break;
+      case 2: roles_.removed(member, now_); break;
+      case 3: roles_.restored(member); break;
+      case 4: roles_.forget(member, now_); break;
       default: observe(member); break;
     }
     check();
@@ -46,49 +46,49 @@ class History {
       seen.receiver = Receiver{.visible = pick(2) == 0, .status = ReceiverStatus::waiting};
     const bool usable = pick(6) != 0;
     const std::uint32_t times = 1 + pick(3);
-    for (std::uint32_t i = 0; i < times; ++i) cluster_.observed(member, seen, usable, now_);
-    const auto primary = cluster_.primary();
+    for (std::uint32_t i = 0; i < times; ++i) roles_.observed(member, seen, usable, now_);
+    const auto primary = roles_.primary();
     if (primary == member) {
       EXPECT_FALSE(seen.in_recovery);
       EXPECT_FALSE(seen.read_only);
-      EXPECT_EQ(seen.system_identifier, cluster_.system_identifier());
-      EXPECT_EQ(seen.timeline, cluster_.timeline());
+      EXPECT_EQ(seen.system_identifier, roles_.system_identifier());
+      EXPECT_EQ(seen.timeline, roles_.timeline());
       EXPECT_TRUE(usable);
     }
   }
 
   void check() {
-    ASSERT_GE(cluster_.epoch(), epoch_);
-    ASSERT_GE(cluster_.timeline(), timeline_);
-    ASSERT_TRUE(identifier_ == 0 || cluster_.system_identifier() == identifier_);
+    ASSERT_GE(roles_.epoch(), epoch_);
+    ASSERT_GE(roles_.timeline(), timeline_);
+    ASSERT_TRUE(identifier_ == 0 || roles_.system_identifier() == identifier_);
     // Another primary, or another timeline, is another epoch (I-1).
-    ASSERT_TRUE(!cluster_.primary() || !primary_ || cluster_.epoch() > epoch_ || cluster_.primary() == primary_);
-    ASSERT_TRUE(cluster_.timeline() == timeline_ || cluster_.epoch() > epoch_);
-    if (cluster_.epoch() > epoch_) primary_.reset();
-    epoch_ = cluster_.epoch();
-    timeline_ = cluster_.timeline();
-    identifier_ = cluster_.system_identifier();
-    if (cluster_.primary()) primary_ = cluster_.primary();
+    ASSERT_TRUE(!roles_.primary() || !primary_ || roles_.epoch() > epoch_ || roles_.primary() == primary_);
+    ASSERT_TRUE(roles_.timeline() == timeline_ || roles_.epoch() > epoch_);
+    if (roles_.epoch() > epoch_) primary_.reset();
+    epoch_ = roles_.epoch();
+    timeline_ = roles_.timeline();
+    identifier_ = roles_.system_identifier();
+    if (roles_.primary()) primary_ = roles_.primary();
 
     std::size_t primaries = 0;
     for (MemberIndex member = 0; member < 4; ++member) {
-      const Cluster::View& view = cluster_.view(member);
+      const RoleJudge::View& view = roles_.view(member);
       if (view.role == Role::primary) {
         ++primaries;
-        ASSERT_EQ(cluster_.primary(), member);
+        ASSERT_EQ(roles_.primary(), member);
       }
       ASSERT_TRUE(!view.accepts_reads || view.role == Role::replica);
       ASSERT_GE(view.generation, generation_[member]);
       generation_[member] = view.generation;
     }
-    ASSERT_EQ(primaries, cluster_.primary() ? 1U : 0U);
-    ASSERT_TRUE(!cluster_.dual() || !cluster_.primary());
-    ASSERT_NE(cluster_.split_brain().size(), 1U);
-    ASSERT_EQ(cluster_.why_no_primary().empty(), cluster_.primary().has_value());
+    ASSERT_EQ(primaries, roles_.primary() ? 1U : 0U);
+    ASSERT_TRUE(!roles_.dual() || !roles_.primary());
+    ASSERT_NE(roles_.split_brain().size(), 1U);
+    ASSERT_EQ(roles_.why_no_primary().empty(), roles_.primary().has_value());
   }
 
   std::mt19937 random_;
-  Cluster cluster_{{"pg1", "pg2", "pg3", "pg4"}, 0};
+  RoleJudge roles_{{"pg1", "pg2", "pg3", "pg4"}, 0};
   TimePoint now_{std::chrono::seconds(1000)};
   std::uint64_t epoch_ = 0;
   std::uint32_t timeline_ = 0;
@@ -97,7 +97,7 @@ class History {
   std::uint64_t generation_[4] = {};
 };
 
-TEST(ClusterProperty, random_histories_keep_the_invariants) {
+TEST(RoleJudgeProperty, random_histories_keep_the_invariants) {
   for (std::uint32_t seed = 0; seed < 3000; ++seed) {
     History history(seed);
     for (int i = 0; i < 200; ++i) {

@@ -34,13 +34,13 @@ namespace holdfast::health {
 enum class Role : std::uint8_t { none, primary, replica, candidate, fenced, quarantined };
 [[nodiscard]] const char* name_of(Role role);
 
-class Cluster {
+class RoleJudge {
  public:
   // How long a replica may lag behind a timeline, or wait for WAL, before it leaves the read pool.
   static constexpr std::chrono::seconds stuck_after{3};
 
   // `system_identifier` 0: to be learnt. Members get the indices of their names, which are for reasons only.
-  Cluster(const std::vector<std::string>& names, std::uint64_t system_identifier);
+  RoleJudge(const std::vector<std::string>& names, std::uint64_t system_identifier);
 
   // A full probe that was ok. `usable` is the member machine's word: false while it has not risen yet.
   void observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now);
@@ -109,7 +109,7 @@ class Cluster {
   void accept(MemberIndex member);
   void set_role(Facts& facts, Role role, std::string reason);
   void update_positions();
-  [[nodiscard]] bool settled() const;
+  [[nodiscard]] bool all_probed() const;
   [[nodiscard]] bool ours(const Facts& facts) const;
   [[nodiscard]] bool claims(const Facts& facts) const;
   [[nodiscard]] std::string why_nobody_claims() const;

@@ -1,4 +1,4 @@
-#include "health/cluster.hpp"
+#include "health/role_judge.hpp"
 
 #include <algorithm>
 #include <map>
@@ -34,12 +34,12 @@ const char* name_of(Role role) {
   return "?";
 }
 
-Cluster::Cluster(const std::vector<std::string>& names, std::uint64_t system_identifier)
+RoleJudge::RoleJudge(const std::vector<std::string>& names, std::uint64_t system_identifier)
     : system_identifier_(system_identifier), why_("no member has been probed yet") {
   for (const std::string& name : names) added(name);
 }
 
-void Cluster::observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now) {
+void RoleJudge::observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now) {
   Facts& facts = members_[member];
   if (facts.started != 0 && facts.started != observation.started) {
     ++facts.view.generation;  // every connection to the postmaster before is gone
@@ -61,7 +61,7 @@ void Cluster::observed(MemberIndex member, const Observation& observation, bool 
   decide(now);
 }
 
-void Cluster::lost(MemberIndex member, const std::string& reason, TimePoint now) {
+void RoleJudge::lost(MemberIndex member, const std::string& reason, TimePoint now) {
   Facts& facts = members_[member];
   facts.last.reset();
   facts.agreeing = 0;
@@ -72,19 +72,19 @@ void Cluster::lost(MemberIndex member, const std::string& reason, TimePoint now)
   decide(now);
 }
 
-void Cluster::positioned(MemberIndex member, std::uint64_t lsn) {
+void RoleJudge::positioned(MemberIndex member, std::uint64_t lsn) {
   Facts& facts = members_[member];
   if (!facts.last) return;
   facts.last->lsn = lsn;
   update_positions();
 }
 
-void Cluster::added(std::string name) {
+void RoleJudge::added(std::string name) {
   members_.emplace_back();
   members_.back().name = std::move(name);
 }
 
-void Cluster::removed(MemberIndex member, TimePoint now) {
+void RoleJudge::removed(MemberIndex member, TimePoint now) {
   forget(member, now);
   Facts& facts = members_[member];
   facts.in_configuration = false;
@@ -95,12 +95,12 @@ void Cluster::removed(MemberIndex member, TimePoint now) {
   decide(now);
 }
 
-void Cluster::restored(MemberIndex member) {
+void RoleJudge::restored(MemberIndex member) {
   members_[member].in_configuration = true;
   members_[member].judged = false;
 }
 
-void Cluster::forget(MemberIndex member, TimePoint now) {
+void RoleJudge::forget(MemberIndex member, TimePoint now) {
   Facts& facts = members_[member];
   ++facts.view.generation;
   facts.started = 0;
@@ -108,11 +108,11 @@ void Cluster::forget(MemberIndex member, TimePoint now) {
   lost(member, "not probed yet", now);
 }
 
-bool Cluster::dual() const {
+bool RoleJudge::dual() const {
   return std::any_of(members_.begin(), members_.end(), [](const Facts& facts) { return facts.dual; });
 }
 
-std::vector<MemberIndex> Cluster::split_brain() const {
+std::vector<MemberIndex> RoleJudge::split_brain() const {
   const auto at_once = [this](const Facts& a, const Facts& b) {
     return &a != &b && claims(a) && claims(b) && a.claimed_from <= b.claimed_to && b.claimed_from <= a.claimed_to;
   };
@@ -126,23 +126,23 @@ std::vector<MemberIndex> Cluster::split_brain() const {
   return result.size() > 1 ? result : std::vector<MemberIndex>{};
 }
 
-std::vector<MemberIndex> Cluster::take_confirmations() {
+std::vector<MemberIndex> RoleJudge::take_confirmations() {
   return std::exchange(confirmations_, {});
 }
 
-bool Cluster::settled() const {
+bool RoleJudge::all_probed() const {
   return std::all_of(members_.begin(), members_.end(), [](const Facts& facts) { return facts.judged; });
 }
 
-bool Cluster::ours(const Facts& facts) const {
+bool RoleJudge::ours(const Facts& facts) const {
   return facts.last && system_identifier_ != 0 && facts.last->system_identifier == system_identifier_;
 }
 
-bool Cluster::claims(const Facts& facts) const {
+bool RoleJudge::claims(const Facts& facts) const {
   return facts.in_configuration && ours(facts) && !facts.last->in_recovery;
 }
 
-void Cluster::set_role(Facts& facts, Role role, std::string reason) {
+void RoleJudge::set_role(Facts& facts, Role role, std::string reason) {
   // Connections made while it had another role must not be used for writes again.
   if (role == Role::fenced && facts.view.role != Role::fenced) ++facts.view.generation;
   facts.view.role = role;
@@ -150,8 +150,8 @@ void Cluster::set_role(Facts& facts, Role role, std::string reason) {
   facts.view.accepts_reads = false;
 }
 
-void Cluster::learn_identifier() {
-  if (system_identifier_ != 0 || !settled()) return;
+void RoleJudge::learn_identifier() {
+  if (system_identifier_ != 0 || !all_probed()) return;
   std::map<std::uint64_t, std::size_t> votes;
   for (const Facts& facts : members_) {
     if (facts.last) ++votes[facts.last->system_identifier];
@@ -170,7 +170,7 @@ void Cluster::learn_identifier() {
   if (most != 0 && !tie) system_identifier_ = best;
 }
 
-void Cluster::decide(TimePoint now) {
+void RoleJudge::decide(TimePoint now) {
   learn_identifier();
   for (const Facts& facts : members_) {
     if (!facts.in_configuration || !ours(facts)) continue;
@@ -189,14 +189,14 @@ void Cluster::decide(TimePoint now) {
   update_positions();
 }
 
-void Cluster::judge_others() {
+void RoleJudge::judge_others() {
   for (Facts& facts : members_) {
     if (!facts.last || !facts.in_configuration) {
       set_role(facts, Role::none, facts.lost_reason);
     } else if (system_identifier_ == 0) {
       set_role(facts, Role::none,
-               settled() ? "the members disagree on the system identifier: set system_identifier"
-                         : "waiting until every member has been probed");
+               all_probed() ? "the members disagree on the system identifier: set system_identifier"
+                            : "waiting until every member has been probed");
     } else if (!ours(facts)) {
       facts.dual = false;
       set_role(facts, Role::quarantined,
@@ -208,7 +208,7 @@ void Cluster::judge_others() {
   }
 }
 
-void Cluster::judge_standby(Facts& facts, TimePoint now) {
+void RoleJudge::judge_standby(Facts& facts, TimePoint now) {
   const std::optional<Receiver>& receiver = facts.last->receiver;
   std::string stuck;
   if (receiver && receiver->visible && receiver->status == ReceiverStatus::waiting) {
@@ -229,7 +229,7 @@ void Cluster::judge_standby(Facts& facts, TimePoint now) {
   facts.view.accepts_reads = facts.usable;
 }
 
-void Cluster::judge_claimants() {
+void RoleJudge::judge_claimants() {
   primary_.reset();
   std::uint32_t highest = 0;
   for (const Facts& facts : members_) {
@@ -277,7 +277,7 @@ void Cluster::judge_claimants() {
   judge_winner(contenders.front());
 }
 
-void Cluster::declare_dual(const std::vector<MemberIndex>& contenders, std::uint32_t timeline) {
+void RoleJudge::declare_dual(const std::vector<MemberIndex>& contenders, std::uint32_t timeline) {
   dual_timeline_ = timeline;
   std::string names;
   for (const MemberIndex member : contenders) {
@@ -291,10 +291,10 @@ void Cluster::declare_dual(const std::vector<MemberIndex>& contenders, std::uint
   }
 }
 
-void Cluster::judge_winner(MemberIndex winner) {
+void RoleJudge::judge_winner(MemberIndex winner) {
   Facts& facts = members_[winner];
   facts.dual = false;
-  if (!facts.usable || facts.agreeing < 2 || (epoch_ == 0 && !settled())) {
+  if (!facts.usable || facts.agreeing < 2 || (epoch_ == 0 && !all_probed())) {
     set_role(facts, Role::candidate, "claims to be primary, not confirmed yet");
     why_ = facts.name + " " + facts.view.reason;
     if (facts.agreeing < 2) confirmations_.push_back(winner);
@@ -311,7 +311,7 @@ void Cluster::judge_winner(MemberIndex winner) {
   why_.clear();
 }
 
-void Cluster::accept(MemberIndex member) {
+void RoleJudge::accept(MemberIndex member) {
   const Facts& facts = members_[member];
   const bool same_reign =
       accepted_ == member && timeline_ == facts.last->timeline && accepted_started_ == facts.started;
@@ -327,9 +327,9 @@ void Cluster::accept(MemberIndex member) {
   primary_lsn_.reset();
 }
 
-std::string Cluster::why_nobody_claims() const {
+std::string RoleJudge::why_nobody_claims() const {
   if (!accepted_) {
-    if (!settled()) return "waiting until every member has been probed";
+    if (!all_probed()) return "waiting until every member has been probed";
     if (system_identifier_ == 0) {
       const bool answered = std::ranges::any_of(members_, [](const Facts& facts) { return facts.last.has_value(); });
       return answered ? "the members disagree on the system identifier: set system_identifier" : "no member answers";
@@ -342,7 +342,7 @@ std::string Cluster::why_nobody_claims() const {
   return accepted.name + " became a replica, and no member is a primary";
 }
 
-void Cluster::update_positions() {
+void RoleJudge::update_positions() {
   if (primary_ && members_[*primary_].last->lsn) primary_lsn_ = members_[*primary_].last->lsn;
   for (Facts& facts : members_) {
     View& view = facts.view;

@@ -1,4 +1,4 @@
-// Where each unit goes: what is looked at before its first byte is forwarded, and what needs no server.
+// Where each unit goes: what is decided before its first byte is forwarded, and what needs no server.
 #include <utility>
 
 #include "protocol/backend.hpp"
@@ -16,7 +16,7 @@ using protocol::sql::TransactionControl;
 
 namespace {
 
-// A batch that is longer is routed by what has been seen of it (as a write).
+// A unit whose end is not within so many bytes is routed as a write.
 constexpr std::size_t longest_looked_at = 64 * 1024;
 
 std::size_t load_of(const void* pool, health::MemberIndex member) {
@@ -25,7 +25,7 @@ std::size_t load_of(const void* pool, health::MemberIndex member) {
 
 }  // namespace
 
-// Decides where the unit at the front goes, and takes a server for it if one is idle.
+// Decides where the unit at the front goes, and leases a server for it if one is idle.
 ClientSession::Step ClientSession::begin_unit() {
   if (!routing_) routing_.emplace();
   auto& unit = routing_->unit;
@@ -63,7 +63,7 @@ ClientSession::Step ClientSession::route() {
         routing_->marks_until = route.until;
       } else if (now >= *routing_->marks_until) {
         routing_->has_waited = true;
-        return Step::go_on;  // asked again, without waiting
+        return Step::go_on;  // it is routed again, without waiting
       }
       return Step::need_marks;
     case Route::Kind::member: {
@@ -102,8 +102,8 @@ Route ClientSession::choose() const {
                        .last_replica = pool().last_replica});
 }
 
-// default_transaction_read_only, as the session has it on the primary: what the client asked for at its start, or what
-// is set for its role or database.
+// default_transaction_read_only, as the session has it on the primary: what the client asked for at start-up, else what
+// the primary reports for its role and database.
 bool ClientSession::read_only_by_default() const {
   if (logged_in_.identity.read_only_asked) return *logged_in_.identity.read_only_asked;
   const auto primary = pool().topology().primary;
@@ -117,15 +117,16 @@ ClientSession::Step ClientSession::grant(health::MemberIndex member, Waiter::Kin
   return granted_ ? Step::go_on : Step::need_server;
 }
 
-// Pinned to a replica by nothing but a function that nobody knows, called in a read-only block.
+// Pinned to a replica only by an unknown function, called in a read-only block.
 bool ClientSession::guessed_pin_on_replica() const {
   const auto& conversation = linked_->conversation;
-  return conversation.pins().guessed() && framer_.at_boundary() && conversation.at_rest() && role() == Conversation::Role::replica &&
-         settings().pool_mode == config::PoolMode::transaction && settings().route == config::Route::automatic;
+  return conversation.pins().guessed() && framer_.at_boundary() && conversation.at_rest() &&
+         role() == Conversation::Role::replica && settings().pool_mode == config::PoolMode::transaction &&
+         settings().route == config::Route::automatic;
 }
 
-// A pin that is only a guess must not keep a session from writing: what needs the primary goes there, and the guess is
-// dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
+// A pin that is only a guess must not keep a session from writing: a unit that needs the primary goes there, and the
+// pin is dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
 ClientSession::Step ClientSession::leave_replica() {
   if (link_.received().empty()) return Step::need_input;
   const Unit next =
@@ -139,7 +140,8 @@ ClientSession::Step ClientSession::leave_replica() {
   return Step::go_on;
 }
 
-// Sync, Flush, Terminate and late CopyData of a client that has no server; and what is no protocol.
+// Answers or drops Sync, Flush, Terminate and late CopyData of a client without a server, and refuses what breaks the
+// protocol.
 ClientSession::Step ClientSession::answer_alone() {
   const Frame frame = framer_.next(link_.received());
   if (frame.kind != Frame::Kind::start) {
@@ -170,10 +172,8 @@ void ClientSession::refuse_unit(const Error& error) {
     loss.open_batch = true;
     loss.batch_error_owed = true;
   }
-  flush_to_client();  // what was answered before it
-  std::vector<std::byte> out;
-  block_.lose(loss, error, out);
-  if (!out.empty()) link_.send(out);
+  budget_.spend_message();
+  block_.lose(loss, error, context_.desk.to_client.writable());
 }
 
 }  // namespace holdfast::proxy

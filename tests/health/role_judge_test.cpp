@@ -1,4 +1,4 @@
-#include "health/cluster.hpp"
+#include "health/role_judge.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ Observation standby_on(std::uint32_t timeline, std::uint64_t lsn = 1000, std::in
           .started = started};
 }
 
-class ClusterTest : public ::testing::Test {
+class RoleJudgeTest : public ::testing::Test {
  protected:
   // A probe, and the second one that the cluster may ask for.
   void see(MemberIndex member, const Observation& observation) {
@@ -55,11 +55,11 @@ class ClusterTest : public ::testing::Test {
   }
   [[nodiscard]] Role role(MemberIndex member) const { return cluster.view(member).role; }
 
-  Cluster cluster{{"pg1", "pg2", "pg3"}, 0};
+  RoleJudge cluster{{"pg1", "pg2", "pg3"}, 0};
   TimePoint now{seconds(1000)};
 };
 
-TEST_F(ClusterTest, accepts_nobody_before_every_member_was_probed) {
+TEST_F(RoleJudgeTest, accepts_nobody_before_every_member_was_probed) {
   see(0, primary_on(1));
   see(0, primary_on(1));
   EXPECT_FALSE(cluster.primary());
@@ -70,7 +70,7 @@ TEST_F(ClusterTest, accepts_nobody_before_every_member_was_probed) {
   EXPECT_EQ(cluster.system_identifier(), ours);
 }
 
-TEST_F(ClusterTest, accepts_after_two_agreeing_observations_and_asks_for_the_second) {
+TEST_F(RoleJudgeTest, accepts_after_two_agreeing_observations_and_asks_for_the_second) {
   see(1, standby_on(1));
   see(2, standby_on(1));
   cluster.observed(0, primary_on(1), true, now);
@@ -81,7 +81,7 @@ TEST_F(ClusterTest, accepts_after_two_agreeing_observations_and_asks_for_the_sec
   EXPECT_EQ(cluster.primary(), MemberIndex{0});
 }
 
-TEST_F(ClusterTest, a_member_that_has_not_risen_is_not_accepted) {
+TEST_F(RoleJudgeTest, a_member_that_has_not_risen_is_not_accepted) {
   see(1, standby_on(1));
   see(2, standby_on(1));
   for (int i = 0; i < 3; ++i) cluster.observed(0, primary_on(1), false, now);
@@ -90,7 +90,7 @@ TEST_F(ClusterTest, a_member_that_has_not_risen_is_not_accepted) {
   EXPECT_EQ(cluster.primary(), MemberIndex{0});
 }
 
-TEST_F(ClusterTest, at_start_the_highest_timeline_wins) {
+TEST_F(RoleJudgeTest, at_start_the_highest_timeline_wins) {
   see(0, primary_on(1));
   see(1, primary_on(2));
   see(2, standby_on(2));
@@ -99,7 +99,7 @@ TEST_F(ClusterTest, at_start_the_highest_timeline_wins) {
   EXPECT_EQ(role(0), Role::fenced);
 }
 
-TEST_F(ClusterTest, at_start_a_primary_behind_its_standbys_is_stale) {
+TEST_F(RoleJudgeTest, at_start_a_primary_behind_its_standbys_is_stale) {
   see(0, primary_on(1));
   lose(1);
   see(2, standby_on(2));
@@ -109,7 +109,7 @@ TEST_F(ClusterTest, at_start_a_primary_behind_its_standbys_is_stale) {
   EXPECT_NE(cluster.why_no_primary().find("pg3"), std::string::npos) << cluster.why_no_primary();
 }
 
-TEST_F(ClusterTest, losing_the_primary_keeps_epoch_and_reads) {
+TEST_F(RoleJudgeTest, losing_the_primary_keeps_epoch_and_reads) {
   settle();
   lose(0);
   EXPECT_FALSE(cluster.primary());
@@ -126,7 +126,7 @@ TEST_F(ClusterTest, losing_the_primary_keeps_epoch_and_reads) {
   EXPECT_TRUE(cluster.view(1).lag_known);  // can't grow any more
 }
 
-TEST_F(ClusterTest, the_same_reign_after_a_silence_keeps_its_epoch) {
+TEST_F(RoleJudgeTest, the_same_reign_after_a_silence_keeps_its_epoch) {
   settle();
   lose(0);
   see(0, primary_on(1));
@@ -134,7 +134,7 @@ TEST_F(ClusterTest, the_same_reign_after_a_silence_keeps_its_epoch) {
   EXPECT_EQ(cluster.epoch(), 1U);
 }
 
-TEST_F(ClusterTest, restart_of_the_primary_is_a_new_epoch_and_generation) {
+TEST_F(RoleJudgeTest, restart_of_the_primary_is_a_new_epoch_and_generation) {
   settle();
   const auto generation = cluster.view(0).generation;
   lose(0);
@@ -144,7 +144,7 @@ TEST_F(ClusterTest, restart_of_the_primary_is_a_new_epoch_and_generation) {
   EXPECT_GT(cluster.view(0).generation, generation);
 }
 
-TEST_F(ClusterTest, restart_between_two_probes_is_confirmed_before_it_gets_writes) {
+TEST_F(RoleJudgeTest, restart_between_two_probes_is_confirmed_before_it_gets_writes) {
   settle();
   cluster.observed(0, primary_on(1, 1000, 2), true, now);
   EXPECT_FALSE(cluster.primary());
@@ -153,7 +153,7 @@ TEST_F(ClusterTest, restart_between_two_probes_is_confirmed_before_it_gets_write
   EXPECT_EQ(cluster.primary(), MemberIndex{0});
 }
 
-TEST_F(ClusterTest, adopts_an_external_promotion_with_its_second_observation) {
+TEST_F(RoleJudgeTest, adopts_an_external_promotion_with_its_second_observation) {
   settle();
   lose(0);
   cluster.observed(1, primary_on(2), true, now);
@@ -165,7 +165,7 @@ TEST_F(ClusterTest, adopts_an_external_promotion_with_its_second_observation) {
   EXPECT_EQ(cluster.timeline(), 2U);
 }
 
-TEST_F(ClusterTest, promotion_keeps_the_generation_so_that_warm_links_stay) {
+TEST_F(RoleJudgeTest, promotion_keeps_the_generation_so_that_warm_links_stay) {
   settle();
   const auto generation = cluster.view(1).generation;
   lose(0);
@@ -173,7 +173,7 @@ TEST_F(ClusterTest, promotion_keeps_the_generation_so_that_warm_links_stay) {
   EXPECT_EQ(cluster.view(1).generation, generation);
 }
 
-TEST_F(ClusterTest, adoption_ends_the_old_primarys_connections) {
+TEST_F(RoleJudgeTest, adoption_ends_the_old_primarys_connections) {
   settle();
   const auto generation = cluster.view(0).generation;
   lose(0);
@@ -181,7 +181,7 @@ TEST_F(ClusterTest, adoption_ends_the_old_primarys_connections) {
   EXPECT_GT(cluster.view(0).generation, generation);
 }
 
-TEST_F(ClusterTest, higher_timeline_wins_while_the_old_primary_is_alive) {
+TEST_F(RoleJudgeTest, higher_timeline_wins_while_the_old_primary_is_alive) {
   settle();
   cluster.observed(1, primary_on(2), true, now);
   EXPECT_FALSE(cluster.primary());  // the old one is stale from the first sight on
@@ -194,7 +194,7 @@ TEST_F(ClusterTest, higher_timeline_wins_while_the_old_primary_is_alive) {
 }
 
 // I-13
-TEST_F(ClusterTest, returning_old_primary_is_fenced_by_its_first_observation) {
+TEST_F(RoleJudgeTest, returning_old_primary_is_fenced_by_its_first_observation) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -205,7 +205,7 @@ TEST_F(ClusterTest, returning_old_primary_is_fenced_by_its_first_observation) {
   EXPECT_EQ(cluster.primary(), MemberIndex{1});
 }
 
-TEST_F(ClusterTest, fenced_member_comes_back_as_a_replica_of_the_current_timeline) {
+TEST_F(RoleJudgeTest, fenced_member_comes_back_as_a_replica_of_the_current_timeline) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -216,7 +216,7 @@ TEST_F(ClusterTest, fenced_member_comes_back_as_a_replica_of_the_current_timelin
 }
 
 // I-3
-TEST_F(ClusterTest, never_goes_back_to_a_lower_timeline) {
+TEST_F(RoleJudgeTest, never_goes_back_to_a_lower_timeline) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -227,7 +227,7 @@ TEST_F(ClusterTest, never_goes_back_to_a_lower_timeline) {
   EXPECT_EQ(cluster.timeline(), 2U);
 }
 
-TEST_F(ClusterTest, a_standby_on_a_higher_timeline_makes_the_primary_stale) {
+TEST_F(RoleJudgeTest, a_standby_on_a_higher_timeline_makes_the_primary_stale) {
   settle();
   see(2, standby_on(2));
   EXPECT_FALSE(cluster.primary());
@@ -240,7 +240,7 @@ TEST_F(ClusterTest, a_standby_on_a_higher_timeline_makes_the_primary_stale) {
 }
 
 // I-5
-TEST_F(ClusterTest, second_primary_on_the_same_timeline_stops_writes) {
+TEST_F(RoleJudgeTest, second_primary_on_the_same_timeline_stops_writes) {
   settle();
   see(1, primary_on(1));
   EXPECT_FALSE(cluster.primary());
@@ -252,7 +252,7 @@ TEST_F(ClusterTest, second_primary_on_the_same_timeline_stops_writes) {
   EXPECT_FALSE(cluster.primary());
 }
 
-TEST_F(ClusterTest, two_primaries_on_one_timeline_are_a_split_brain_until_one_is_a_replica) {
+TEST_F(RoleJudgeTest, two_primaries_on_one_timeline_are_a_split_brain_until_one_is_a_replica) {
   settle();
   EXPECT_THAT(cluster.split_brain(), IsEmpty());
   see(1, primary_on(1));
@@ -263,14 +263,14 @@ TEST_F(ClusterTest, two_primaries_on_one_timeline_are_a_split_brain_until_one_is
   EXPECT_THAT(cluster.split_brain(), IsEmpty());
 }
 
-TEST_F(ClusterTest, a_split_brain_ends_when_its_member_leaves_the_configuration) {
+TEST_F(RoleJudgeTest, a_split_brain_ends_when_its_member_leaves_the_configuration) {
   settle();
   see(1, primary_on(1));
   cluster.removed(1, now);
   EXPECT_THAT(cluster.split_brain(), IsEmpty());
 }
 
-TEST_F(ClusterTest, a_stale_primary_that_takes_writes_beside_the_new_one_is_a_split_brain) {
+TEST_F(RoleJudgeTest, a_stale_primary_that_takes_writes_beside_the_new_one_is_a_split_brain) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -283,7 +283,7 @@ TEST_F(ClusterTest, a_stale_primary_that_takes_writes_beside_the_new_one_is_a_sp
   EXPECT_THAT(cluster.split_brain(), IsEmpty());
 }
 
-TEST_F(ClusterTest, a_primary_that_fell_silent_before_the_promotion_is_no_split_brain) {
+TEST_F(RoleJudgeTest, a_primary_that_fell_silent_before_the_promotion_is_no_split_brain) {
   settle();
   see(1, primary_on(2));  // the old one has not been given up yet, and was not seen since
   EXPECT_EQ(cluster.primary(), MemberIndex{1});
@@ -293,7 +293,7 @@ TEST_F(ClusterTest, a_primary_that_fell_silent_before_the_promotion_is_no_split_
   EXPECT_THAT(cluster.split_brain(), ElementsAre(0, 1));
 }
 
-TEST_F(ClusterTest, a_primary_of_another_cluster_is_no_split_brain) {
+TEST_F(RoleJudgeTest, a_primary_of_another_cluster_is_no_split_brain) {
   settle();
   Observation stranger = primary_on(9);
   stranger.system_identifier = foreign;
@@ -302,7 +302,7 @@ TEST_F(ClusterTest, a_primary_of_another_cluster_is_no_split_brain) {
   EXPECT_THAT(cluster.split_brain(), IsEmpty());
 }
 
-TEST_F(ClusterTest, silence_resolves_no_double_primary) {
+TEST_F(RoleJudgeTest, silence_resolves_no_double_primary) {
   settle();
   see(1, primary_on(1));
   lose(1);
@@ -311,7 +311,7 @@ TEST_F(ClusterTest, silence_resolves_no_double_primary) {
   EXPECT_TRUE(cluster.dual());
 }
 
-TEST_F(ClusterTest, double_primary_ends_when_one_is_seen_as_a_replica) {
+TEST_F(RoleJudgeTest, double_primary_ends_when_one_is_seen_as_a_replica) {
   settle();
   see(1, primary_on(1));
   see(1, standby_on(1, 1000, 2));
@@ -320,7 +320,7 @@ TEST_F(ClusterTest, double_primary_ends_when_one_is_seen_as_a_replica) {
   EXPECT_FALSE(cluster.dual());
 }
 
-TEST_F(ClusterTest, double_primary_ends_when_one_leaves_the_configuration) {
+TEST_F(RoleJudgeTest, double_primary_ends_when_one_leaves_the_configuration) {
   settle();
   see(1, primary_on(1));
   cluster.removed(1, now);
@@ -328,7 +328,7 @@ TEST_F(ClusterTest, double_primary_ends_when_one_leaves_the_configuration) {
   EXPECT_EQ(cluster.primary(), MemberIndex{0});
 }
 
-TEST_F(ClusterTest, double_primary_ends_when_a_higher_timeline_appears) {
+TEST_F(RoleJudgeTest, double_primary_ends_when_a_higher_timeline_appears) {
   settle();
   see(1, primary_on(1));
   see(2, primary_on(2));
@@ -338,7 +338,7 @@ TEST_F(ClusterTest, double_primary_ends_when_a_higher_timeline_appears) {
   EXPECT_EQ(role(1), Role::fenced);
 }
 
-TEST_F(ClusterTest, two_promotions_to_the_same_timeline_accept_nobody) {
+TEST_F(RoleJudgeTest, two_promotions_to_the_same_timeline_accept_nobody) {
   settle();
   lose(0);
   cluster.observed(1, primary_on(2), true, now);
@@ -361,7 +361,7 @@ TEST_F(ClusterTest, two_promotions_to_the_same_timeline_accept_nobody) {
 }
 
 // Removing standby.signal and restarting makes a second primary that no timeline tells from the first.
-TEST_F(ClusterTest, another_member_on_the_accepted_timeline_is_refused_while_the_accepted_one_is_silent) {
+TEST_F(RoleJudgeTest, another_member_on_the_accepted_timeline_is_refused_while_the_accepted_one_is_silent) {
   settle();
   lose(0);
   see(1, primary_on(1, 1000, 2));
@@ -371,7 +371,7 @@ TEST_F(ClusterTest, another_member_on_the_accepted_timeline_is_refused_while_the
   EXPECT_FALSE(cluster.primary());
 }
 
-TEST_F(ClusterTest, hand_over_without_promotion_is_accepted_when_the_old_primary_is_a_replica) {
+TEST_F(RoleJudgeTest, hand_over_without_promotion_is_accepted_when_the_old_primary_is_a_replica) {
   settle();
   see(0, standby_on(1, 1000, 2));
   EXPECT_FALSE(cluster.primary());
@@ -381,7 +381,7 @@ TEST_F(ClusterTest, hand_over_without_promotion_is_accepted_when_the_old_primary
 }
 
 // I-6
-TEST_F(ClusterTest, wrong_system_identifier_is_quarantined) {
+TEST_F(RoleJudgeTest, wrong_system_identifier_is_quarantined) {
   settle();
   Observation stranger = primary_on(9);
   stranger.system_identifier = foreign;
@@ -394,7 +394,7 @@ TEST_F(ClusterTest, wrong_system_identifier_is_quarantined) {
   EXPECT_FALSE(cluster.view(2).accepts_reads);
 }
 
-TEST_F(ClusterTest, learns_the_identifier_that_most_members_have) {
+TEST_F(RoleJudgeTest, learns_the_identifier_that_most_members_have) {
   Observation stranger = primary_on(9);
   stranger.system_identifier = foreign;
   see(0, stranger);
@@ -407,7 +407,7 @@ TEST_F(ClusterTest, learns_the_identifier_that_most_members_have) {
   EXPECT_EQ(role(0), Role::quarantined);
 }
 
-TEST_F(ClusterTest, two_identifiers_that_are_as_frequent_accept_nobody) {
+TEST_F(RoleJudgeTest, two_identifiers_that_are_as_frequent_accept_nobody) {
   Observation stranger = primary_on(9);
   stranger.system_identifier = foreign;
   see(0, stranger);
@@ -420,7 +420,7 @@ TEST_F(ClusterTest, two_identifiers_that_are_as_frequent_accept_nobody) {
 }
 
 TEST(ClusterIdentifier, configured_one_is_obeyed) {
-  Cluster cluster({"pg1"}, foreign);
+  RoleJudge cluster({"pg1"}, foreign);
   const TimePoint now{seconds(1)};
   cluster.observed(0, primary_on(1), true, now);
   cluster.observed(0, primary_on(1), true, now);
@@ -428,7 +428,7 @@ TEST(ClusterIdentifier, configured_one_is_obeyed) {
   EXPECT_EQ(cluster.view(0).role, Role::quarantined);
 }
 
-TEST_F(ClusterTest, read_only_primary_gets_no_writes_and_keeps_its_epoch) {
+TEST_F(RoleJudgeTest, read_only_primary_gets_no_writes_and_keeps_its_epoch) {
   settle();
   Observation read_only = primary_on(1);
   read_only.read_only = true;
@@ -441,7 +441,7 @@ TEST_F(ClusterTest, read_only_primary_gets_no_writes_and_keeps_its_epoch) {
 }
 
 // I-20
-TEST_F(ClusterTest, replica_on_an_old_timeline_leaves_the_read_pool_after_three_seconds) {
+TEST_F(RoleJudgeTest, replica_on_an_old_timeline_leaves_the_read_pool_after_three_seconds) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -459,7 +459,7 @@ TEST_F(ClusterTest, replica_on_an_old_timeline_leaves_the_read_pool_after_three_
 }
 
 // I-20
-TEST_F(ClusterTest, waiting_receiver_leaves_the_read_pool_after_three_seconds) {
+TEST_F(RoleJudgeTest, waiting_receiver_leaves_the_read_pool_after_three_seconds) {
   settle();
   Observation stuck = standby_on(1);
   stuck.receiver->status = ReceiverStatus::waiting;
@@ -475,7 +475,7 @@ TEST_F(ClusterTest, waiting_receiver_leaves_the_read_pool_after_three_seconds) {
   EXPECT_FALSE(cluster.view(1).accepts_reads);
 }
 
-TEST_F(ClusterTest, hidden_receiver_gets_the_benefit_of_the_doubt) {
+TEST_F(RoleJudgeTest, hidden_receiver_gets_the_benefit_of_the_doubt) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -489,7 +489,7 @@ TEST_F(ClusterTest, hidden_receiver_gets_the_benefit_of_the_doubt) {
   EXPECT_EQ(cluster.view(2).timeline, 1U);  // so it gets no freshness marks
 }
 
-TEST_F(ClusterTest, unknown_lag_is_not_zero) {
+TEST_F(RoleJudgeTest, unknown_lag_is_not_zero) {
   Observation empty = standby_on(1);
   empty.lsn.reset();
   settle();
@@ -500,7 +500,7 @@ TEST_F(ClusterTest, unknown_lag_is_not_zero) {
   EXPECT_EQ(cluster.view(1).lag_bytes, 600U);
 }
 
-TEST_F(ClusterTest, lag_follows_light_probes) {
+TEST_F(RoleJudgeTest, lag_follows_light_probes) {
   settle();
   cluster.positioned(0, 5000);
   EXPECT_EQ(cluster.view(1).lag_bytes, 4000U);
@@ -508,14 +508,14 @@ TEST_F(ClusterTest, lag_follows_light_probes) {
   EXPECT_EQ(cluster.view(1).lag_bytes, 0U);
 }
 
-TEST_F(ClusterTest, idle_primary_at_a_page_boundary_shows_no_lag) {
+TEST_F(RoleJudgeTest, idle_primary_at_a_page_boundary_shows_no_lag) {
   settle();
   see(0, primary_on(1, 8192 + 24));
   see(1, standby_on(1, 8192));
   EXPECT_EQ(cluster.view(1).lag_bytes, 0U);
 }
 
-TEST_F(ClusterTest, replica_remembers_its_timeline_when_its_receiver_goes) {
+TEST_F(RoleJudgeTest, replica_remembers_its_timeline_when_its_receiver_goes) {
   settle();
   lose(0);
   see(1, primary_on(2));
@@ -526,7 +526,7 @@ TEST_F(ClusterTest, replica_remembers_its_timeline_when_its_receiver_goes) {
   EXPECT_EQ(cluster.view(2).timeline, 2U);
 }
 
-TEST_F(ClusterTest, removed_primary_makes_room_on_its_timeline) {
+TEST_F(RoleJudgeTest, removed_primary_makes_room_on_its_timeline) {
   settle();
   cluster.removed(0, now);
   EXPECT_FALSE(cluster.primary());
@@ -534,7 +534,7 @@ TEST_F(ClusterTest, removed_primary_makes_room_on_its_timeline) {
   EXPECT_EQ(cluster.primary(), MemberIndex{1});
 }
 
-TEST_F(ClusterTest, removed_member_takes_part_in_nothing) {
+TEST_F(RoleJudgeTest, removed_member_takes_part_in_nothing) {
   settle();
   cluster.removed(2, now);
   EXPECT_EQ(role(2), Role::none);

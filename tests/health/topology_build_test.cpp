@@ -1,4 +1,4 @@
-#include "health/snapshot.hpp"
+#include "health/topology_build.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ class StatusTest : public ::testing::Test {
 
   config::Member settings{.name = "pg1", .host = "db1", .port = 5433, .zone = "b", .weight = 3};
   Member member{config::Monitor{}};
-  Cluster::View view;
+  RoleJudge::View view;
   TimePoint now{seconds(1000)};
 };
 

@@ -1,4 +1,4 @@
-#include "protocol/told.hpp"
+#include "protocol/client_errors.hpp"
 
 #include <array>
 #include <string>
@@ -24,8 +24,8 @@ constexpr std::array<Row, count> table{{
     {Tell::too_many_log_ins, {sqlstate::too_many_connections, "too many log-ins at once", "Try again.", true}},
     {Tell::log_in_timed_out, {sqlstate::query_canceled, "log-in timed out", "", true}},
     {Tell::no_replication,
-     {sqlstate::feature_not_supported, "replication connections are not supported here", "Connect to a member directly.",
-      true}},
+     {sqlstate::feature_not_supported, "replication connections are not supported here",
+      "Connect to a member directly.", true}},
     {Tell::unknown_database,
      {sqlstate::invalid_catalog_name, "database \"$1\" does not exist",
       "The configuration has no entry for it under `databases`.", true}},
@@ -39,8 +39,8 @@ constexpr std::array<Row, count> table{{
     {Tell::no_primary,
      {sqlstate::cannot_connect_now, "there has been no primary for $1 ms (hold_timeout)$2", "Try again.", false}},
     {Tell::no_server,
-     {sqlstate::too_many_connections,
-      "no server connection became free within $1 ms (wait_timeout; pool.size is $2)", "", false}},
+     {sqlstate::too_many_connections, "no server connection became free within $1 ms (wait_timeout; pool.size is $2)",
+      "", false}},
     {Tell::canceled, {sqlstate::query_canceled, "canceling statement due to user request", "", false}},
     {Tell::outcome_unknown,
      {sqlstate::transaction_resolution_unknown,
@@ -49,7 +49,7 @@ constexpr std::array<Row, count> table{{
     {Tell::rolled_back,
      {sqlstate::serialization_failure, "the server was lost: the transaction was rolled back and can be repeated", "",
       false}},
-    // The words of errdetail_abort() and its callers, src/backend/tcop/postgres.c; drivers know them.
+    // The words of src/backend/tcop/postgres.c (callers of errdetail_abort()); drivers recognise them.
     {Tell::in_failed_transaction,
      {sqlstate::in_failed_sql_transaction,
       "current transaction is aborted, commands ignored until end of transaction block", "", false}},
@@ -66,8 +66,7 @@ constexpr std::array<Row, count> table{{
     {Tell::malformed_message, {sqlstate::protocol_violation, "invalid message format", "", false}},
     {Tell::too_many_messages, {sqlstate::program_limit_exceeded, "too many messages without a Sync", "", true}},
     {Tell::unexpected_message, {sqlstate::protocol_violation, "unexpected message $1", "", true}},
-    {Tell::shutting_down,
-     {sqlstate::admin_shutdown, "terminating connection due to administrator command", "", true}},
+    {Tell::shutting_down, {sqlstate::admin_shutdown, "terminating connection due to administrator command", "", true}},
     {Tell::idle_in_transaction,
      {sqlstate::idle_in_transaction_session_timeout, "terminating connection due to idle-in-transaction timeout", "",
       true}},

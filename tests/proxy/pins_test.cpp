@@ -1,0 +1,112 @@
+// Why a client keeps its server, and what ends that.
+#include "proxy/session/pins.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace holdfast::proxy {
+namespace {
+
+using Effect = Pins::Effect;
+
+TEST(Pins, only_what_pins_is_noted) {
+  Pins pins;
+  EXPECT_EQ(pins.note(Effect::none), Effect::none);
+  EXPECT_EQ(pins.note(Effect::ddl | Effect::cursor | Effect::role_question), Effect::none);
+  EXPECT_FALSE(pins.any());
+  EXPECT_EQ(pins.note(Effect::set | Effect::ddl), Effect::set);
+  EXPECT_TRUE(pins.any());
+  EXPECT_EQ(pins.reasons(), Effect::set);
+}
+
+TEST(Pins, guess_is_one_as_long_as_nothing_is_known) {
+  Pins pins;
+  EXPECT_FALSE(pins.guessed());
+  pins.note(Effect::unknown_function);
+  EXPECT_TRUE(pins.guessed());
+  pins.note(Effect::listen);
+  EXPECT_FALSE(pins.guessed());
+}
+
+TEST(Pins, discard_all_takes_pins_and_names) {
+  Pins pins;
+  pins.note(Effect::set);
+  EXPECT_FALSE(pins.discards());
+  pins.note(Effect::discard);
+  EXPECT_TRUE(pins.discards());
+  pins.completed("DISCARD ALL");
+  EXPECT_TRUE(pins.ready('I', false));
+  EXPECT_FALSE(pins.any());
+  EXPECT_FALSE(pins.discards());
+}
+
+TEST(Pins, deallocate_all_takes_names_only) {
+  Pins pins;
+  pins.note(Effect::sql_prepare);
+  pins.note(Effect::discard);
+  pins.completed("DEALLOCATE ALL");
+  EXPECT_TRUE(pins.ready('I', false));
+  EXPECT_TRUE(pins.any());
+}
+
+TEST(Pins, other_tags_take_nothing) {
+  Pins pins;
+  pins.note(Effect::set);
+  pins.note(Effect::discard);
+  for (const char* tag : {"RESET", "UNLISTEN", "DEALLOCATE", "DISCARD PLANS", "DISCARD TEMP", "SELECT 1"}) {
+    pins.completed(tag);
+  }
+  EXPECT_FALSE(pins.ready('I', false));
+  EXPECT_TRUE(pins.any());
+}
+
+TEST(Pins, what_failed_takes_nothing) {
+  Pins pins;
+  pins.note(Effect::set);
+  pins.note(Effect::discard);
+  EXPECT_FALSE(pins.ready('I', false));
+  EXPECT_TRUE(pins.any());
+  EXPECT_FALSE(pins.discards()) << "it is over";
+}
+
+TEST(Pins, with_more_in_flight_everything_stays_for_good) {
+  Pins pins;
+  pins.note(Effect::set);
+  pins.note(Effect::discard);
+  pins.completed("DISCARD ALL");
+  EXPECT_FALSE(pins.ready('I', true));
+  EXPECT_TRUE(pins.any());
+  EXPECT_FALSE(pins.ready('I', false)) << "a later ReadyForQuery does not make up for it";
+  EXPECT_TRUE(pins.any());
+}
+
+TEST(Pins, inside_a_transaction_no_pin_ends) {
+  Pins pins;
+  pins.note(Effect::set);
+  pins.note(Effect::discard);
+  pins.completed("DISCARD ALL");
+  EXPECT_TRUE(pins.ready('T', false));
+  EXPECT_TRUE(pins.any());
+}
+
+TEST(Pins, reset_is_remembered_for_clients_that_brought_the_setting) {
+  protocol::SettingsTable table;
+  Pins pins;
+  pins.note_reset("RESET work_mem", {});
+  EXPECT_FALSE(pins.has_restore()) << "a client without start-up settings sees no difference";
+  const auto wanted = table.intern({{"work_mem", "4MB"}});
+  pins.note_reset("SET work_mem = 1", wanted);
+  EXPECT_FALSE(pins.has_restore());
+  pins.note_reset("RESET statement_timeout", wanted);
+  EXPECT_FALSE(pins.has_restore());
+  for (const char* sql : {"RESET work_mem", "SET work_mem TO DEFAULT", "RESET ALL", "DISCARD ALL"}) {
+    pins.note_reset(sql, wanted);
+    EXPECT_TRUE(pins.has_restore()) << sql;
+    EXPECT_NE(pins.take_restore().find("'4MB'"), std::string::npos) << sql;
+    EXPECT_FALSE(pins.has_restore());
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::proxy
