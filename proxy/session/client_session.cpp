@@ -46,7 +46,7 @@ ClientSession::ClientSession(SessionContext& context, std::uint64_t id, const Ac
 Task<> ClientSession::run(int fd) {
   if (link_.attach(context_.reactor, fd)) {
     clock_.arm(ClientClock::Kind::log_in, context_.runtime->config.auth.login_timeout);
-    login_.emplace(context_, link_, name_, listener_);
+    login_ = std::make_unique<ClientLogin>(context_, link_, name_, listener_);
     link_.watch().on_hangup(&ClientSession::on_hangup, this);
     const bool good = co_await login_->run();
     logged_in_ = std::move(login_->result());
@@ -168,7 +168,7 @@ void ClientSession::end_wait(Waiter::Outcome outcome) {
 
 Task<> ClientSession::align() {
   if (!watch_for_hangup()) co_return;
-  aligner_.emplace(pool().context(), std::move(granted_), logged_in_.identity.wanted);
+  aligner_ = std::make_unique<Aligner>(pool().context(), std::move(granted_), logged_in_.identity.wanted);
   const auto end = co_await aligner_->run();
   granted_ = aligner_->take_lease();
   std::optional<Error> error;

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -155,11 +156,11 @@ class ClientSession final : private ServerUser {
   const ClientFacts facts_;
   SeenByClient seen_;
 
-  std::optional<ClientLogin> login_;
+  std::unique_ptr<ClientLogin> login_;  // by pointer, as aligner_: an idle client has no room for it
   std::optional<Routing> routing_;
   std::optional<Waiter> wait_;
   ServerLease granted_;
-  std::optional<Aligner> aligner_;
+  std::unique_ptr<Aligner> aligner_;
   std::optional<Linked> linked_;
 };
 
