@@ -65,6 +65,12 @@ void TcpRelay::hold_requests(bool hold) {
   [[maybe_unused]] const auto written = ::write(wake_, &one, sizeof one);
 }
 
+void TcpRelay::close_behind(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  closed_behind_ = false;
+  last_words_ = text;
+}
+
 void TcpRelay::close_with_reset(int fd) {
   const linger none{.l_onoff = 1, .l_linger = 0};
   ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
@@ -95,7 +101,8 @@ bool TcpRelay::push(End& to) {
   return true;
 }
 
-bool TcpRelay::pass(End& from, End& to) {
+// `passed`: what came.
+bool TcpRelay::pass(End& from, End& to, std::string& passed) {
   std::string bytes(piece, '\0');
   const auto got = ::recv(from.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
@@ -104,8 +111,16 @@ bool TcpRelay::pass(End& from, End& to) {
     ::shutdown(to.fd, SHUT_WR);
     return !to.ended;
   }
-  to.unsent.append(bytes, 0, static_cast<std::size_t>(got));
+  passed = bytes.substr(0, static_cast<std::size_t>(got));
+  to.unsent += passed;
   return push(to);
+}
+
+bool TcpRelay::were_last_words(const std::string& said) {
+  const std::lock_guard lock(mutex_);
+  if (last_words_.empty() || !said.contains(last_words_)) return false;
+  last_words_.clear();
+  return true;
 }
 
 void TcpRelay::run() {
@@ -136,15 +151,19 @@ void TcpRelay::run() {
       bool good = true;
       if ((client & POLLOUT) != 0) good = push(pair->client);
       if (good && (server & POLLOUT) != 0) good = push(pair->server);
-      if (good && (client & (POLLIN | POLLHUP | POLLERR)) != 0) good = pass(pair->client, pair->server);
-      if (good && (server & (POLLIN | POLLHUP | POLLERR)) != 0) good = pass(pair->server, pair->client);
-      if (good) {
+      std::string asked;
+      std::string said;
+      if (good && (client & (POLLIN | POLLHUP | POLLERR)) != 0) good = pass(pair->client, pair->server, asked);
+      if (good && (server & (POLLIN | POLLHUP | POLLERR)) != 0) good = pass(pair->server, pair->client, said);
+      const bool last = were_last_words(said);
+      if (good && !last) {
         ++pair;
         continue;
       }
       ::close(pair->client.fd);
       ::close(pair->server.fd);
       pair = pairs_.erase(pair);
+      if (last) closed_behind_ = true;
     }
     if (waited[0].revents != 0) accept_one();
     const std::lock_guard lock(mutex_);
