@@ -2,9 +2,17 @@
 #include "proxy/pool/member_pool.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <ostream>
+
+#include "protocol/message.hpp"
+#include "protocol/request.hpp"
 #include "proxy/pool/to_open.hpp"
 #include "tests/proxy/pool_world.hpp"
+#include "tests/support/files.hpp"
 
 namespace holdfast::proxy {
 namespace {
@@ -118,6 +126,162 @@ TEST_F(MemberPoolTest, beyond_a_lower_limit_a_returned_server_is_closed) {
   permits().set_limit(1);
   lease = ServerLease();
   EXPECT_EQ(second.state(), State::closed);
+}
+
+// ---- cleaning: a server whose client left in the middle of something ------------------------------------------------
+
+namespace client_tag = protocol::client;
+namespace server_tag = protocol::server;
+
+// What is in flight when the client leaves: messages of its own and answers to them, in order.
+struct InFlight {
+  friend void PrintTo(const InFlight& what, std::ostream* out) { *out << what.name; }
+  const char* name;
+  std::string sent;
+  std::string answered;
+};
+
+class Abandoned : public MemberPoolTest, public ::testing::WithParamInterface<InFlight> {
+ protected:
+  // A cleaning that never ends would hold up its worker, and this program, for good: SIGALRM ends it instead.
+  Abandoned() { ::alarm(60); }
+  ~Abandoned() override { ::alarm(0); }
+
+  static void begin(ServerLink& server) {
+    auto& exchange = server.session.exchange;
+    for (const char tag : GetParam().sent) static_cast<void>(exchange.sent({.tag = tag}));
+    for (const char tag : GetParam().answered) static_cast<void>(exchange.received(tag, {}));
+  }
+};
+
+// The socket is dead, and its reader has not heard of it yet: what cleaning sends is lost, and it asks for no more.
+TEST_P(Abandoned, on_a_dead_socket_is_closed_and_not_cleaned_for_ever) {
+  for (const bool cancelable : {false, true}) {
+    auto& server = idle_server();
+    if (cancelable) {
+      server.pid = 4711;
+      server.secret.resize(4);
+    }
+    auto lease = member().lease_now();
+    begin(server);
+    ASSERT_TRUE(server.link.open());
+    break_socket(server);
+    lease = ServerLease();
+    EXPECT_FALSE(member().lease_now()) << "nobody may get it";
+    if (!GetParam().answered.empty()) {  // there is something to be said to the server
+      EXPECT_EQ(server.state(), State::closed);
+      EXPECT_FALSE(server.link.open());
+    }
+    member().gone(server);
+    EXPECT_EQ(permits().used(), 0U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Abandoned,
+    ::testing::Values(InFlight{"in_a_query", {client_tag::query}, {}},
+                      InFlight{"in_a_copy", {client_tag::query}, {server_tag::copy_in_response}},
+                      InFlight{"in_a_flushed_batch",
+                               {client_tag::parse, client_tag::bind, client_tag::execute, client_tag::flush},
+                               {server_tag::parse_complete, server_tag::bind_complete, server_tag::command_complete}},
+                      InFlight{"in_a_batch_that_runs",
+                               {client_tag::parse, client_tag::bind, client_tag::execute, client_tag::flush},
+                               {server_tag::parse_complete, server_tag::bind_complete}}),
+    [](const auto& what) { return std::string(what.param.name); });
+
+// A member that takes connections and says nothing: where cancel requests go.
+class SilentMember {
+ public:
+  explicit SilentMember(const std::string& folder)
+      : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const auto path = folder + "/.s.PGSQL.1";
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(fd_, 8), 0);
+  }
+  SilentMember(const SilentMember&) = delete;
+  SilentMember& operator=(const SilentMember&) = delete;
+  ~SilentMember() { ::close(fd_); }
+  // Somebody has connected since the last call.
+  [[nodiscard]] bool called() const {
+    const int caller = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (caller >= 0) ::close(caller);
+    return caller >= 0;
+  }
+
+ private:
+  int fd_;
+};
+
+// Some poolers give no BackendKeyData: the statement can't be cancelled, so its answer is waited for.
+TEST_F(MemberPoolTest, a_server_without_a_cancel_key_is_drained_without_a_cancel_request) {
+  ::alarm(60);  // against a cleaning that asks for the impossible again and again
+  const testing::TempDir folder;
+  const SilentMember silent(folder.path().string());
+  auto reachable = std::make_shared<health::Topology>(*with_primary());
+  for (auto& status : reachable->members) status.address = folder.path().string();
+  publish(reachable);
+  auto& server = idle_server();
+  auto lease = member().lease_now();
+  static_cast<void>(server.session.exchange.sent({.tag = client_tag::query}));
+  lease = ServerLease();
+  EXPECT_EQ(server.state(), State::cleaning);
+  EXPECT_FALSE(server.being_canceled());
+  static_cast<void>(member().sweep(reactor.now(), 10s));  // repeats cancel requests
+  EXPECT_FALSE(server.being_canceled());
+  EXPECT_FALSE(silent.called());
+  EXPECT_FALSE(member().lease_now());
+  const std::byte idle{'I'};
+  static_cast<void>(server.session.exchange.received(server_tag::command_complete, {}));
+  static_cast<void>(server.session.exchange.received(server_tag::ready_for_query, {&idle, 1}));
+  member().clean(server);
+  EXPECT_EQ(server.state(), State::idle);
+  EXPECT_TRUE(member().lease_now());
+  ::alarm(0);
+}
+
+// ---- the process stops ----------------------------------------------------------------------------------------------
+
+// Who waits in line has work to finish. A connection closed under it would be opened anew, and closed again.
+TEST_F(MemberPoolTest, while_the_process_stops_a_returned_server_still_goes_to_who_waits) {
+  auto& server = idle_server();
+  auto lease = member().lease_now();
+  auto waiter = waiting();
+  stopping = true;
+  lease = ServerLease();
+  EXPECT_TRUE(server.link.open());
+  ASSERT_EQ(waiter->state(), Waiter::State::ended);
+  auto outcome = waiter->ended().await_resume();
+  ASSERT_TRUE(std::holds_alternative<ServerLease>(outcome));
+  EXPECT_EQ(&*std::get<ServerLease>(outcome), &server);
+}
+
+TEST_F(MemberPoolTest, while_the_process_stops_a_cleaned_server_still_goes_to_who_waits) {
+  auto& server = idle_server();
+  auto lease = member().lease_now();
+  static_cast<void>(server.session.exchange.sent({.tag = client_tag::query}));
+  auto waiter = waiting();
+  stopping = true;
+  lease = ServerLease();
+  ASSERT_EQ(server.state(), State::cleaning);
+  const std::byte idle{'I'};
+  static_cast<void>(server.session.exchange.received(server_tag::command_complete, {}));
+  static_cast<void>(server.session.exchange.received(server_tag::ready_for_query, {&idle, 1}));
+  member().clean(server);
+  EXPECT_EQ(server.state(), State::leased);
+  EXPECT_EQ(waiter->state(), Waiter::State::ended);
+}
+
+TEST_F(MemberPoolTest, while_the_process_stops_a_returned_server_that_nobody_waits_for_is_closed) {
+  auto& server = idle_server();
+  auto lease = member().lease_now();
+  stopping = true;
+  lease = ServerLease();
+  EXPECT_EQ(server.state(), State::closed);
+  EXPECT_FALSE(server.link.open());
+  EXPECT_FALSE(member().lease_now());
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -69,6 +70,12 @@ class PoolWorld : public ::testing::Test {
     server.session.exchange.reset('I');
     member().ready(server);
     return server;
+  }
+  // The other end of its socket goes: the next send fails, and nobody reads what the socket would tell.
+  void break_socket(const ServerLink& server) {
+    for (std::size_t i = 0; i < servers_.size(); ++i) {
+      if (servers_[i].get() == &server) peers_[i].close();
+    }
   }
   // Time passes: deadlines expire.
   void advance(std::chrono::milliseconds by) {
