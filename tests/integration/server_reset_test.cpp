@@ -16,6 +16,7 @@ namespace holdfast::testing {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 
 class ResetServer : public ::testing::TestWithParam<bool> {
  protected:
@@ -48,9 +49,20 @@ class ResetServer : public ::testing::TestWithParam<bool> {
   // The proxy hears of the client's bytes first and of the reset right behind them.
   void send_and_reset(PeerConnection& peer, const std::string& bytes) {
     ASSERT_TRUE(halt(proxy_->pid()));
-    peer.send(bytes);
+    peer.send_in_pieces(bytes, bytes.size());  // at once, also if the proxy has not acknowledged what came before
     relay_->reset_all();
     ASSERT_EQ(::kill(proxy_->pid(), SIGCONT), 0);
+  }
+  // … of the client's end.
+  void leave_and_reset(PeerConnection& peer) {
+    ASSERT_TRUE(halt(proxy_->pid()));
+    peer.close();
+    relay_->reset_all();
+    ASSERT_EQ(::kill(proxy_->pid(), SIGCONT), 0);
+  }
+  // Its worker serves others, turn after turn: by then it has taken what was there before them.
+  void let_the_proxy_take_it() const {
+    for (int i = 0; i < 5; ++i) expect_others_served();
   }
   // Another client of the same worker.
   void expect_others_served() const {
@@ -134,6 +146,59 @@ TEST_P(ResetServer, of_a_client_that_leaves_hurts_nobody_else) {
   ASSERT_EQ(::kill(proxy_->pid(), SIGCONT), 0);
   expect_others_served();
   EXPECT_TRUE(wait_until(10s, [&] { return proxy_->metric("holdfast_clients") == 0; }));
+}
+
+// … and has left the server waiting for more: a COPY, or a batch without its Sync. Cleaning the server is the worker's
+// job then, and it must not try for ever on a connection that is dead.
+TEST_P(ResetServer, of_a_client_that_leaves_its_copy_hurts_nobody_else) {
+  auto peer = client();
+  peer->send(wire::query("COPY written FROM STDIN"));
+  ASSERT_EQ(peer->read_until('G'), "G");
+  leave_and_reset(*peer);
+  expect_others_served();
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy_->metric("holdfast_clients") == 0; }));
+  EXPECT_EQ(server_.scalar("SELECT count(*) FROM written"), "0");
+}
+
+TEST_P(ResetServer, of_a_client_that_leaves_its_open_batch_hurts_nobody_else) {
+  auto peer = client();
+  peer->send(wire::parse("", "INSERT INTO written VALUES (1)") + wire::bind("") + wire::execute() + wire::flush());
+  ASSERT_EQ(peer->read_until('C'), "12C");
+  leave_and_reset(*peer);
+  expect_others_served();
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy_->metric("holdfast_clients") == 0; }));
+  EXPECT_EQ(server_.scalar("SELECT count(*) FROM written"), "0");
+}
+
+// A unit that has got its server, and whose first messages the proxy has answered itself: nothing was sent yet. When
+// the rest comes the server is gone, and the bytes of the earlier pass are no longer where they were received.
+TEST_P(ResetServer, between_the_parts_of_a_unit_is_not_noticed) {
+  auto peer = client();
+  const std::string insert = "INSERT INTO written VALUES (1)";
+  peer->send(wire::parse("first", insert) + wire::describe("first") + wire::sync());
+  ASSERT_EQ(peer->read_until('Z'), "1tnZ");
+  // The Close is of an unknown name, and the server has the statement.
+  peer->send(message_bytes('C', "Sunknown\0"s) + wire::parse("second", insert));
+  let_the_proxy_take_it();
+  send_and_reset(*peer, wire::bind("second") + wire::execute() + wire::sync());
+  EXPECT_EQ(peer->read_until('Z'), "312CZ");
+  EXPECT_EQ(server_.scalar("SELECT count(*) FROM written"), "1");
+  EXPECT_GE(proxy_->metric("holdfast_retries_total"), 1) << "the server was not dead when the rest was sent";
+  expect_others_served();
+}
+
+// The unit is too long to be seen whole when it gets its server, and to be kept for another one.
+TEST_P(ResetServer, between_the_parts_of_a_long_unit_is_answered) {
+  auto peer = client();
+  const auto close = message_bytes('C', "S" + std::string(70'000, 'n') + '\0');
+  const auto rest = wire::parse("", "SELECT 42") + wire::bind("") + wire::execute() + wire::sync();
+  peer->send(close + rest.substr(0, 3));
+  let_the_proxy_take_it();
+  send_and_reset(*peer, rest.substr(3));
+  EXPECT_THAT(peer->read_until('Z'), ::testing::AnyOf("312DCZ", "EZ"));
+  peer->send(wire::query("SELECT 43"));
+  EXPECT_EQ(wire::read_value(*peer), "43");
+  expect_others_served();
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ResetServer, ::testing::Values(false, true),
