@@ -137,5 +137,53 @@ TEST_F(Idle, a_lost_statements_deadline_gives_way_to_the_clients_idle_one) {
   EXPECT_EQ(wire::sqlstate(peer->read_message()), "57P05");
 }
 
+// A statement's deadline that outlives the server would strike the next statement, which has time left.
+TEST_F(Idle, a_lost_statements_deadline_is_not_the_next_statements) {
+  start("query: 3s");
+  auto peer = client();
+  peer->send(wire::query("SELECT pg_sleep(60)"));
+  server_->exec("SELECT pg_sleep(1.8)");
+  end_servers_of("SELECT pg_sleep(60)");
+  EXPECT_NE(wire::read_error(*peer), "");
+  EXPECT_EQ(peer->read_until('Z'), "Z");
+  peer->send(wire::query("SELECT 'slept', pg_sleep(1.8)"));
+  EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+}
+
+// A DEALLOCATE in SQL of a name that a Parse has made is answered by the proxy, on the spot: it has no end that could
+// stop the deadline of a statement.
+class Deallocating : public Idle {
+ protected:
+  [[nodiscard]] std::unique_ptr<PeerConnection> client_behind_a_deallocate_in_a_block() const {
+    auto peer = client();
+    peer->send(wire::parse("known", "SELECT 1") + wire::sync());
+    EXPECT_EQ(peer->read_until('Z'), "1Z");
+    peer->send(wire::query("BEGIN"));
+    EXPECT_EQ(peer->read_until('Z'), "CZ");
+    peer->send(wire::query("SELECT 1"));  // takes the server
+    EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+    peer->send(wire::query("DEALLOCATE known"));
+    EXPECT_EQ(peer->read_until('Z'), "CZ");
+    return peer;
+  }
+};
+
+TEST_F(Deallocating, in_a_block_takes_no_time_from_the_next_statement) {
+  start("query: 2s");
+  auto peer = client_behind_a_deallocate_in_a_block();
+  server_->exec("SELECT pg_sleep(1.5)");
+  peer->send(wire::query("SELECT 'slept', pg_sleep(1)"));
+  EXPECT_EQ(peer->read_until('Z'), "TDCZ");
+  peer->send(wire::query("ROLLBACK"));
+  EXPECT_EQ(peer->read_until('Z'), "CZ");
+}
+
+TEST_F(Deallocating, in_a_block_leaves_it_idle_in_transaction) {
+  start("query: 60s, idle_in_transaction: 300ms");
+  auto peer = client_behind_a_deallocate_in_a_block();
+  EXPECT_EQ(wire::sqlstate(peer->read_message()), "25P03");
+  peer->expect_end();
+}
+
 }  // namespace
 }  // namespace holdfast::testing
