@@ -178,6 +178,35 @@ TEST_F(Operation, sigterm_lets_transactions_finish_and_tells_idle_clients) {
   EXPECT_EQ(set_->primary().scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'"), "0");
 }
 
+// The one in line has begun its work as much as the one in a transaction. A server that is closed between the two would
+// be opened for the next in line, and closed again unused, for as long as somebody waits.
+TEST_F(Operation, sigterm_serves_those_who_wait_in_line_without_a_storm_of_connects) {
+  Holdfast proxy(endpoint({.members = member_yaml(set_->primary()),
+                           .workers = 1,
+                           .pool = "size: 1, wait_timeout: 60s",
+                           .more = "limits: { shutdown_timeout: 60s }\n"}));
+  auto working = proxy.connect();
+  auto waiting = proxy.connect();
+  auto idle = proxy.connect();
+  auto witness = proxy.connect("app2");  // of another pool: keeps the process until everything is counted
+  for (auto* client : {&working, &witness}) {
+    client->exec("BEGIN");
+    client->exec("SELECT 1");  // takes a server
+  }
+  waiting.ask("SELECT 'served'");
+  ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == 1; }));
+  proxy.signal(SIGTERM);
+  ASSERT_EQ(told_while_idle(idle), "57P01");             // the worker knows
+  PQsetErrorVerbosity(working.raw(), PQERRORS_VERBOSE);  // the answer to COMMIT may bring the farewell with it
+  working.exec("COMMIT");
+  EXPECT_EQ(waiting.answer(20s).at(0).at(0), "served");
+  EXPECT_EQ(told_while_idle(working), "57P01");
+  EXPECT_LE(proxy.metric("holdfast_servers_opened_total"), 4);
+  EXPECT_LE(proxy.metric("holdfast_server_connects_failed_total"), 1);
+  witness.exec("COMMIT");
+  EXPECT_TRUE(wait_until(10s, [&] { return !proxy.running(); }));
+}
+
 TEST_F(Operation, a_second_sigterm_ends_at_once) {
   Holdfast proxy(endpoint({.members = member_yaml(set_->primary()), .more = "limits: { shutdown_timeout: 60s }\n"}));
   auto working = proxy.connect();

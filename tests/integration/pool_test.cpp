@@ -236,6 +236,36 @@ TEST_F(Pools, log_ins_need_no_free_server_on_any_worker) {
   for (auto& other : others) EXPECT_EQ(other.scalar("SELECT 1"), "1");
 }
 
+// A log-in whose settings are new needs a server to try them on. A client that leaves while it waits for one keeps no
+// place in the line and none among the clients, however long others may wait.
+TEST_F(Pools, clients_that_leave_while_their_log_in_waits_are_forgotten_at_once) {
+  const Holdfast proxy(endpoint({.members = member_yaml(*server_),
+                                 .pool = "size: 1, wait_timeout: 5m",
+                                 .auth = "method: trust, login_timeout: 5m"}));
+  auto busy = proxy.connect();
+  busy.exec("BEGIN");
+  busy.exec("SELECT 1");  // takes the server
+  std::vector<std::unique_ptr<PeerConnection>> leaving;
+  for (int i = 1; i <= 6; ++i) {
+    leaving.push_back(std::make_unique<PeerConnection>(connect_to(proxy.port())));
+    leaving.back()->send(
+        startup_bytes({{"user", "app"}, {"database", "app"}, {"options", "-c work_mem=" + std::to_string(i) + "MB"}}));
+    ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients_waiting") == i; }));
+  }
+  EXPECT_EQ(proxy.metric("holdfast_clients"), 7);
+  for (std::size_t i = 0; i < leaving.size(); ++i) {
+    if (i % 2 == 0) {
+      leaving[i]->close();
+    } else {
+      leaving[i]->reset();
+    }
+  }
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_clients_waiting") == 0; }));
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_clients") == 1; }));
+  busy.exec("COMMIT");
+  EXPECT_EQ(proxy.connect().scalar("SELECT 1"), "1");
+}
+
 // Who waits on one worker gives up; a permit that comes back is not lost on it, but wakes who waits on another.
 TEST_F(Pools, permits_find_those_who_still_wait) {
   const Holdfast proxy(
