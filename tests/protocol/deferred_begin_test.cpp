@@ -13,7 +13,7 @@ namespace {
 using sql::TransactionControl;
 using sql::Verdict;
 
-class HeldBeginTest : public ::testing::Test {
+class DeferredBeginTest : public ::testing::Test {
  protected:
   static Verdict of(std::string_view text) { return sql::classify(text, {}); }
   // Holds it; says what the client reads: tags, the command tag and the status.
@@ -50,7 +50,7 @@ class HeldBeginTest : public ::testing::Test {
   DeferredBegin begin;
 };
 
-TEST_F(HeldBeginTest, answers_as_postgresql_does) {
+TEST_F(DeferredBeginTest, answers_as_postgresql_does) {
   EXPECT_EQ(begin.status(), 'I');
   EXPECT_EQ(defer("BEGIN;"), "CBEGIN ZT ");
   EXPECT_TRUE(begin.deferred());
@@ -59,7 +59,7 @@ TEST_F(HeldBeginTest, answers_as_postgresql_does) {
   EXPECT_EQ(defer("start transaction isolation level repeatable read"), "CSTART TRANSACTION ZT ");
 }
 
-TEST_F(HeldBeginTest, keeps_only_what_may_begin_anywhere) {
+TEST_F(DeferredBeginTest, keeps_only_what_may_begin_anywhere) {
   for (std::string_view text : {"begin read write", "begin isolation level serializable", "begin; select 1", "commit",
                                 "select 1", "", "begin nonsense"})
     EXPECT_FALSE(DeferredBegin::may_defer(of(text), text)) << text;
@@ -67,7 +67,7 @@ TEST_F(HeldBeginTest, keeps_only_what_may_begin_anywhere) {
   EXPECT_FALSE(DeferredBegin::may_defer(of(long_one), long_one));
 }
 
-TEST_F(HeldBeginTest, an_empty_block_needs_no_server) {
+TEST_F(DeferredBeginTest, an_empty_block_needs_no_server) {
   defer("begin");
   EXPECT_EQ(end("commit"), "CCOMMIT ZI ");
   EXPECT_FALSE(begin.deferred());
@@ -76,7 +76,7 @@ TEST_F(HeldBeginTest, an_empty_block_needs_no_server) {
   EXPECT_EQ(end("commit"), "") << "there is no block any more: the server says so, with a warning";
 }
 
-TEST_F(HeldBeginTest, what_ends_no_block_needs_a_server) {
+TEST_F(DeferredBeginTest, what_ends_no_block_needs_a_server) {
   defer("begin");
   for (std::string_view text : {"commit and chain", "rollback and chain", "prepare transaction 'x'", "savepoint a",
                                 "begin", "select 1; commit"})
@@ -84,7 +84,7 @@ TEST_F(HeldBeginTest, what_ends_no_block_needs_a_server) {
   EXPECT_TRUE(begin.deferred());
 }
 
-TEST_F(HeldBeginTest, the_first_statement_decides_for_the_block) {
+TEST_F(DeferredBeginTest, the_first_statement_decides_for_the_block) {
   defer("begin");
   EXPECT_EQ(block("select 1"), TransactionControl::begin);
   EXPECT_EQ(block("insert into t values (1)"), TransactionControl::begin);
@@ -103,13 +103,13 @@ TEST_F(HeldBeginTest, the_first_statement_decides_for_the_block) {
   EXPECT_EQ(begin.of_block(of("set transaction isolation level serializable"), false).access, sql::Access::write);
 }
 
-TEST_F(HeldBeginTest, blocks_may_be_read_only_by_default) {
+TEST_F(DeferredBeginTest, blocks_may_be_read_only_by_default) {
   defer("begin");
   EXPECT_EQ(block("select 1", true), TransactionControl::begin_read_only);
   EXPECT_EQ(begin.of_block(of("set transaction read write"), true).access, sql::Access::write);
 }
 
-TEST_F(HeldBeginTest, the_hint_is_that_of_begin) {
+TEST_F(DeferredBeginTest, the_hint_is_that_of_begin) {
   Verdict held = of("begin");
   held.hint = sql::Hint::replica;
   std::vector<std::byte> out;
@@ -119,7 +119,7 @@ TEST_F(HeldBeginTest, the_hint_is_that_of_begin) {
   EXPECT_EQ(begin.of_block(first, false).hint, sql::Hint::replica);
 }
 
-TEST_F(HeldBeginTest, goes_out_as_one_batch_without_a_sync) {
+TEST_F(DeferredBeginTest, goes_out_as_one_batch_without_a_sync) {
   defer("begin isolation level repeatable read");
   std::vector<std::byte> out;
   begin.send(7, out);
@@ -140,7 +140,7 @@ TEST_F(HeldBeginTest, goes_out_as_one_batch_without_a_sync) {
   EXPECT_FALSE(begin.owns(8));
 }
 
-TEST_F(HeldBeginTest, goes_again_when_its_server_was_lost) {
+TEST_F(DeferredBeginTest, goes_again_when_its_server_was_lost) {
   defer("begin");
   std::vector<std::byte> first;
   begin.send(1, first);
@@ -155,7 +155,7 @@ TEST_F(HeldBeginTest, goes_again_when_its_server_was_lost) {
   EXPECT_FALSE(begin.deferred()) << "nothing is taken back of a block that runs";
 }
 
-TEST_F(HeldBeginTest, settling_touches_no_begin_that_waits) {
+TEST_F(DeferredBeginTest, settling_touches_no_begin_that_waits) {
   defer("begin");
   begin.answered();
   EXPECT_TRUE(begin.deferred());

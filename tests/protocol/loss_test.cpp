@@ -120,7 +120,7 @@ TEST_F(LossTest, what_may_commit_is_unknown_inside_a_block_too) {
   EXPECT_EQ(units(), "QE ") << "the client still takes itself for inside";
 }
 
-class HeldBeginLost : public LossTest {
+class DeferredBeginLost : public LossTest {
  protected:
   // As DeferredBegin sends it.
   void deferred_begin() {
@@ -133,7 +133,7 @@ class HeldBeginLost : public LossTest {
   }
 };
 
-TEST_F(HeldBeginLost, with_a_query_behind_it_is_rolled_back) {
+TEST_F(DeferredBeginLost, with_a_query_behind_it_is_rolled_back) {
   deferred_begin();
   query(write);
   EXPECT_EQ(outcome(), Outcome::rolled_back) << "outside the block the query would have been skipped";
@@ -144,7 +144,7 @@ TEST_F(HeldBeginLost, with_a_query_behind_it_is_rolled_back) {
   EXPECT_EQ(units(), "QE ");
 }
 
-TEST_F(HeldBeginLost, with_a_batch_behind_it_is_rolled_back) {
+TEST_F(DeferredBeginLost, with_a_batch_behind_it_is_rolled_back) {
   deferred_begin();
   statement(write);
   sync();
@@ -156,7 +156,7 @@ TEST_F(HeldBeginLost, with_a_batch_behind_it_is_rolled_back) {
   EXPECT_EQ(exchange.on_server_lost().status_after, 'E');
 }
 
-TEST_F(HeldBeginLost, with_a_read_behind_it_may_be_repeated) {
+TEST_F(DeferredBeginLost, with_a_read_behind_it_may_be_repeated) {
   deferred_begin();
   query(read);
   EXPECT_EQ(outcome(), Outcome::repeatable);
@@ -166,7 +166,7 @@ TEST_F(HeldBeginLost, with_a_read_behind_it_may_be_repeated) {
   EXPECT_EQ(outcome(), Outcome::rolled_back);
 }
 
-TEST_F(HeldBeginLost, with_a_commit_behind_it_is_unknown) {
+TEST_F(DeferredBeginLost, with_a_commit_behind_it_is_unknown) {
   deferred_begin();
   query(Trait::commits);
   EXPECT_EQ(outcome(), Outcome::unknown);

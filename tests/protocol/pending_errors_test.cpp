@@ -11,7 +11,7 @@ Error error(const std::string& message) {
   return {sqlstate::invalid_sql_statement_name, message};
 }
 
-TEST(OwnErrorsTest, an_error_waits_for_the_answer_to_its_message) {
+TEST(PendingErrorsTest, an_error_waits_for_the_answer_to_its_message) {
   PendingErrors errors;
   EXPECT_TRUE(errors.empty());
   errors.add(7, error("seven"));
@@ -23,14 +23,14 @@ TEST(OwnErrorsTest, an_error_waits_for_the_answer_to_its_message) {
   EXPECT_TRUE(errors.empty());
 }
 
-TEST(OwnErrorsTest, an_error_is_told_once) {
+TEST(PendingErrorsTest, an_error_is_told_once) {
   PendingErrors errors;
   errors.add(7, error("seven"));
   EXPECT_TRUE(errors.take(7));
   EXPECT_FALSE(errors.take(7));
 }
 
-TEST(OwnErrorsTest, a_message_without_one_gets_none) {
+TEST(PendingErrorsTest, a_message_without_one_gets_none) {
   PendingErrors errors;
   EXPECT_FALSE(errors.take(1));
   errors.add(7, error("seven"));
@@ -38,7 +38,7 @@ TEST(OwnErrorsTest, a_message_without_one_gets_none) {
   EXPECT_FALSE(errors.empty());
 }
 
-TEST(OwnErrorsTest, each_message_gets_its_own_in_whatever_order_they_are_answered) {
+TEST(PendingErrorsTest, each_message_gets_its_own_in_whatever_order_they_are_answered) {
   PendingErrors errors;
   for (const std::uint32_t cookie : {1U, 2U, 3U}) errors.add(cookie, error(std::to_string(cookie)));
   for (const std::uint32_t cookie : {2U, 1U, 3U}) {
@@ -49,7 +49,7 @@ TEST(OwnErrorsTest, each_message_gets_its_own_in_whatever_order_they_are_answere
   EXPECT_TRUE(errors.empty());
 }
 
-TEST(OwnErrorsTest, of_two_under_one_cookie_the_older_goes_first) {
+TEST(PendingErrorsTest, of_two_under_one_cookie_the_older_goes_first) {
   PendingErrors errors;
   errors.add(1, error("older"));
   errors.add(1, error("newer"));
@@ -57,7 +57,7 @@ TEST(OwnErrorsTest, of_two_under_one_cookie_the_older_goes_first) {
   EXPECT_EQ(errors.take(1)->message, "newer");
 }
 
-TEST(OwnErrorsTest, what_an_earlier_error_took_along_is_dropped_alone) {
+TEST(PendingErrorsTest, what_an_earlier_error_took_along_is_dropped_alone) {
   PendingErrors errors;
   errors.drop(1);
   errors.add(1, error("one"));
@@ -68,7 +68,7 @@ TEST(OwnErrorsTest, what_an_earlier_error_took_along_is_dropped_alone) {
   EXPECT_EQ(errors.take(2)->message, "two");
 }
 
-TEST(OwnErrorsTest, is_full_with_as_many_as_may_wait_and_not_before) {
+TEST(PendingErrorsTest, is_full_with_as_many_as_may_wait_and_not_before) {
   PendingErrors errors;
   for (std::uint32_t cookie = 1; cookie <= PendingErrors::most; ++cookie) {
     EXPECT_FALSE(errors.full()) << cookie;

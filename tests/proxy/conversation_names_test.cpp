@@ -156,7 +156,7 @@ TEST_F(ConversationNames, malformed_bind_is_08p01) {
   EXPECT_EQ(talk.heard(), "E08P01 ZI");
 }
 
-TEST_F(ConversationNames, own_errors_behind_an_error_are_skipped_and_forgotten) {
+TEST_F(ConversationNames, errors_of_ours_behind_an_error_are_skipped_and_forgotten) {
   talk.unlinks = false;
   // More than are ever kept: if each left one behind, the client would wait for good.
   for (std::size_t i = 0; i < 2 * protocol::PendingErrors::most; ++i) {
@@ -166,7 +166,7 @@ TEST_F(ConversationNames, own_errors_behind_an_error_are_skipped_and_forgotten) 
   }
 }
 
-TEST_F(ConversationNames, own_errors_while_the_server_skips_are_not_kept) {
+TEST_F(ConversationNames, errors_of_ours_while_the_server_skips_are_not_kept) {
   talk.client(parse("", "SELECT x") + flush());
   talk.server(error("42703"));
   for (std::size_t i = 0; i < 2 * protocol::PendingErrors::most; ++i) {
@@ -177,7 +177,7 @@ TEST_F(ConversationNames, own_errors_while_the_server_skips_are_not_kept) {
   EXPECT_EQ(talk.heard(), "E42703 ZI");
 }
 
-TEST_F(ConversationNames, own_errors_that_are_pipelined_are_bounded) {
+TEST_F(ConversationNames, errors_of_ours_that_are_pipelined_are_bounded) {
   std::string flood;
   for (std::size_t i = 0; i < protocol::PendingErrors::most; ++i) flood += bind("nobody") + sync();
   EXPECT_EQ(talk.client(flood), Taken::taken);
