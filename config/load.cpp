@@ -22,33 +22,33 @@ using Kind = YamlNode::Kind;
 // Walks the tree with the schema at hand; complains and goes on.
 class Loader {
  public:
-  explicit Loader(const std::string& file) { progress_.loaded.origins.file = file; }
+  explicit Loader(const std::string& file) { draft_.loaded.origins.file = file; }
 
   std::expected<Loaded, Problems> run(std::string_view text) {
-    auto parsed = parse_yaml(text, progress_.file());
-    progress_.problems = std::move(parsed.problems);
+    auto parsed = parse_yaml(text, draft_.file());
+    draft_.problems = std::move(parsed.problems);
     const bool mapping = parsed.root && (parsed.root->kind == Kind::mapping || parsed.root->kind == Kind::null);
     if (parsed.root && !mapping) {
-      progress_.complain(parsed.root->place, "", "must be a mapping of settings: `key: value` lines");
+      draft_.complain(parsed.root->place, "", "must be a mapping of settings: `key: value` lines");
     } else if (mapping) {
       read_process(*parsed.root);
       read_users_file();
       add_findings();
     }
-    sort_by_place(progress_.problems);
-    if (!progress_.problems.empty()) return std::unexpected(std::move(progress_.problems));
-    sort_by_place(progress_.loaded.warnings);
-    return std::move(progress_.loaded);
+    sort_by_place(draft_.problems);
+    if (!draft_.problems.empty()) return std::unexpected(std::move(draft_.problems));
+    sort_by_place(draft_.loaded.warnings);
+    return std::move(draft_.loaded);
   }
 
-  [[nodiscard]] bool has_literal_secret() const { return progress_.literal_secret; }
+  [[nodiscard]] bool has_literal_secret() const { return draft_.literal_secret; }
 
  private:
   using Found = Mapping::Found;
 
   template <class Object>
   Found read_mapping(Scope scope, const std::string& path, const YamlNode& node, Object& object) {
-    return Mapping(progress_, scope, path, slots(object)).read(node);
+    return Mapping(draft_, scope, path, slots(object)).read(node);
   }
 
   // A list of mappings; `read(path, node)` for each.
@@ -57,14 +57,14 @@ class Loader {
     if (entry == found.end()) return;
     const auto& [key, place, value] = *entry->second;
     const auto path = parent.empty() ? std::string(collection) : parent + '.' + std::string(collection);
-    progress_.note(path, place);
+    draft_.note(path, place);
     if (value->kind == Kind::null) return;
     if (value->kind != Kind::list) {
-      return progress_.complain(value->place, path, "must be a list: begin each entry with `- `");
+      return draft_.complain(value->place, path, "must be a list: begin each entry with `- `");
     }
     for (std::size_t i = 0; i < value->items.size(); ++i) {
       const auto item_path = join(path, i);
-      progress_.note(item_path, value->items[i]->place);
+      draft_.note(item_path, value->items[i]->place);
       read(item_path, *value->items[i]);
     }
   }
@@ -75,16 +75,16 @@ class Loader {
     if (entry == found.end()) return;
     const auto& [key, place, value] = *entry->second;
     const std::string path(collection);
-    progress_.note(path, place);
+    draft_.note(path, place);
     if (value->kind == Kind::null) return;
     if (value->kind != Kind::mapping) {
-      return progress_.complain(value->place, path, "must be a mapping: the name, a colon, and the settings below it");
+      return draft_.complain(value->place, path, "must be a mapping: the name, a colon, and the settings below it");
     }
     for (const auto& named : value->entries) {
       const auto item_path = join(path, named.key);
-      progress_.note(item_path, named.place);
+      draft_.note(item_path, named.place);
       if (named.key.empty() || std::ranges::any_of(named.key, [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
-        progress_.complain(named.place, item_path, "a name must not be empty or contain control characters");
+        draft_.complain(named.place, item_path, "a name must not be empty or contain control characters");
         continue;
       }
       read(item_path, named);
@@ -92,7 +92,7 @@ class Loader {
   }
 
   void read_process(const YamlNode& root) {
-    auto& config = progress_.loaded.config;
+    auto& config = draft_.loaded.config;
     const auto found = read_mapping(Scope::process, "", root, config);
     each_item(found, "listen", "", [&](const std::string& path, const YamlNode& node) {
       read_mapping(Scope::listener, path, node, config.listeners.emplace_back());
@@ -124,52 +124,52 @@ class Loader {
       for (const auto& reading : readings(object)) {
         if (reading.key->type != Type::file || !reading.value) continue;
         const auto& path = std::get<std::string>(*reading.value);
-        const auto full = resolve_path(progress_.file(), path);
+        const auto full = resolve_path(draft_.file(), path);
         if (full == path) continue;
         for (const auto& slot : slots(object)) {
           if (slot.key == reading.key) slot.assign(full);
         }
       }
     };
-    resolve(progress_.loaded.config);
-    for (auto& listener : progress_.loaded.config.listeners) resolve(listener);
-    for (auto& cluster : progress_.loaded.config.clusters) resolve(cluster);
+    resolve(draft_.loaded.config);
+    for (auto& listener : draft_.loaded.config.listeners) resolve(listener);
+    for (auto& cluster : draft_.loaded.config.clusters) resolve(cluster);
   }
 
   void read_users_file() {
-    auto& auth = progress_.loaded.config.auth;
+    auto& auth = draft_.loaded.config.auth;
     const std::string key = "auth.users_file";
     if (!auth.users_file.empty()) {
-      const auto place = progress_.loaded.origins.find(key);
+      const auto place = draft_.loaded.origins.find(key);
       const auto text = read_private_file(auth.users_file, largest_userlist);
-      if (!text) return progress_.complain(place, key, "file '" + auth.users_file + "' " + text.error());
-      if (!text->warning.empty()) progress_.warn(place, key, "file '" + auth.users_file + "' " + text->warning);
+      if (!text) return draft_.complain(place, key, "file '" + auth.users_file + "' " + text.error());
+      if (!text->warning.empty()) draft_.warn(place, key, "file '" + auth.users_file + "' " + text->warning);
       auto users = parse_userlist(text->text, auth.users_file);
       if (users) {
         auth.credentials = *std::move(users);
-        if (auth.credentials.empty()) progress_.warn(place, key, "file '" + auth.users_file + "' contains no user");
+        if (auth.credentials.empty()) draft_.warn(place, key, "file '" + auth.users_file + "' contains no user");
       } else {
-        progress_.problems.insert(progress_.problems.end(), users.error().begin(), users.error().end());
+        draft_.problems.insert(draft_.problems.end(), users.error().begin(), users.error().end());
       }
     }
-    for (const auto& user : progress_.loaded.config.users) {
+    for (const auto& user : draft_.loaded.config.users) {
       if (!user.password.empty()) auth.credentials.push_back({user.name, user.password});
     }
   }
 
   // What validate() says, unless it merely follows from a problem that has been reported.
   void add_findings() {
-    auto findings = validate(progress_.loaded.config, progress_.loaded.origins);
+    auto findings = validate(draft_.loaded.config, draft_.loaded.origins);
     for (auto& error : findings.errors) {
-      const bool follows = std::ranges::any_of(progress_.problems, [&](const Problem& earlier) {
-        return earlier.file == progress_.file() && !earlier.key.empty() && error.key.starts_with(earlier.key);
+      const bool follows = std::ranges::any_of(draft_.problems, [&](const Problem& earlier) {
+        return earlier.file == draft_.file() && !earlier.key.empty() && error.key.starts_with(earlier.key);
       });
-      if (!follows) progress_.problems.push_back(std::move(error));
+      if (!follows) draft_.problems.push_back(std::move(error));
     }
-    std::ranges::move(findings.warnings, std::back_inserter(progress_.loaded.warnings));
+    std::ranges::move(findings.warnings, std::back_inserter(draft_.loaded.warnings));
   }
 
-  Progress progress_;
+  Draft draft_;
 };
 
 }  // namespace

@@ -11,26 +11,26 @@ namespace holdfast::config {
 
 using Kind = YamlNode::Kind;
 
-void Progress::complain(Place place, const std::string& key, std::string message) {
+void Draft::complain(Place place, const std::string& key, std::string message) {
   problems.push_back({file(), place.line, place.column, key, std::move(message)});
 }
 
-void Progress::warn(Place place, const std::string& key, std::string message) {
+void Draft::warn(Place place, const std::string& key, std::string message) {
   loaded.warnings.push_back({file(), place.line, place.column, key, std::move(message)});
 }
 
-Mapping::Mapping(Progress& progress, Scope scope, std::string path, std::vector<Slot> slots)
-    : progress_(progress), scope_(scope), path_(std::move(path)), slots_(std::move(slots)) {}
+Mapping::Mapping(Draft& draft, Scope scope, std::string path, std::vector<Slot> slots)
+    : draft_(draft), scope_(scope), path_(std::move(path)), slots_(std::move(slots)) {}
 
 Mapping::Found Mapping::read(const YamlNode& node) {
   if (node.kind != Kind::null && node.kind != Kind::mapping) {
-    progress_.complain(node.place, path_, "must be a mapping of settings: `key: value` lines, or { key: value }");
+    draft_.complain(node.place, path_, "must be a mapping of settings: `key: value` lines, or { key: value }");
     return {};
   }
   read_group(node, "");
   for (const auto& slot : slots_) {
     if (slot.key->required && !given_.contains(slot.key)) {
-      progress_.complain(node.place, path_of(slot.key->path), "is missing: " + std::string(slot.key->doc));
+      draft_.complain(node.place, path_of(slot.key->path), "is missing: " + std::string(slot.key->doc));
     }
     if (const auto sources = secrets_.find(slot.key); sources != secrets_.end()) read_secret(slot, sources->second);
   }
@@ -45,8 +45,8 @@ void Mapping::read_group(const YamlNode& node, const std::string& group) {
   for (const auto& entry : node.entries) {
     if (entry.key.find('.') != std::string::npos) {
       // Else `pool.size: 1` would slip past the check for keys given twice.
-      progress_.complain(entry.place, path_of(printable(entry.key, 64)),
-                         "is not a setting: groups are nested, as in `pool: { size: 20 }`");
+      draft_.complain(entry.place, path_of(printable(entry.key, 64)),
+                      "is not a setting: groups are nested, as in `pool: { size: 20 }`");
       continue;
     }
     read_entry(entry, group.empty() ? entry.key : group + '.' + entry.key);
@@ -67,7 +67,7 @@ void Mapping::read_entry(const YamlEntry& entry, const std::string& key) {
     }
   }
   if (const auto* misplaced = find_misplaced(key)) return complain_misplaced(entry, *misplaced);
-  progress_.complain(entry.place, path_of(printable(key, 64)), "is not a setting" + hint(key));
+  draft_.complain(entry.place, path_of(printable(key, 64)), "is not a setting" + hint(key));
 }
 
 void Mapping::complain_misplaced(const YamlEntry& entry, const Key& key) {
@@ -75,7 +75,7 @@ void Mapping::complain_misplaced(const YamlEntry& entry, const Key& key) {
                     .listener = scope_ == Scope::listener,
                     .database = scope_ == Scope::database,
                     .user = scope_ == Scope::user};
-  progress_.complain(
+  draft_.complain(
       entry.place, path_of(key.path),
       "can't be set " + to_string(here) + ": " + std::string(key.levels.why) + "; set it " + to_string(key.levels));
 }
@@ -95,48 +95,48 @@ bool Mapping::note_secret(const YamlEntry& entry, const std::string& key) {
 }
 
 void Mapping::read_nested(const YamlEntry& entry, const std::string& key) {
-  progress_.note(path_of(key), entry.place);
+  draft_.note(path_of(key), entry.place);
   if (entry.value->kind == Kind::mapping) return read_group(*entry.value, key);
   if (entry.value->kind == Kind::null) return;
-  progress_.complain(entry.value->place, path_of(key), "must be a mapping of settings: " + list_words_in(key));
+  draft_.complain(entry.value->place, path_of(key), "must be a mapping of settings: " + list_words_in(key));
 }
 
 void Mapping::read_value(const Slot& slot, const YamlEntry& entry) {
   const auto path = path_of(slot.key->path);
   auto value = parse_value(*slot.key, *entry.value);
   if (!value) return complain_value(entry, path, std::move(value.error()));
-  progress_.note(path, entry.value->place);
+  draft_.note(path, entry.value->place);
   slot.assign(*std::move(value));
 }
 
 void Mapping::read_secret(const Slot& slot, const std::vector<SecretSource>& sources) {
   if (sources.size() > 1) {
     const std::string name(slot.key->path);
-    return progress_.complain(sources[1].entry->place, path_of(sources[1].key),
-                              "only one of " + name + ", " + name + "_file and " + name + "_env may be given");
+    return draft_.complain(sources[1].entry->place, path_of(sources[1].key),
+                           "only one of " + name + ", " + name + "_file and " + name + "_env may be given");
   }
   const auto& [source, key, entry] = sources.front();
   const auto path = path_of(key);
   auto value = parse_value(*slot.key, *entry->value);
   if (!value) return complain_value(*entry, path, std::move(value.error()));
   const auto place = entry->value->place;
-  progress_.note(path_of(slot.key->path), place);
+  draft_.note(path_of(slot.key->path), place);
   auto secret = std::get<Secret>(*std::move(value));
   switch (source) {
     case Source::literal: {
-      progress_.literal_secret = true;
+      draft_.literal_secret = true;
       return slot.assign(std::move(secret));
     }
     case Source::file: {
-      const auto name = resolve_path(progress_.file(), secret.reveal());
+      const auto name = resolve_path(draft_.file(), secret.reveal());
       auto content = read_secret_file(name);
-      if (!content) return progress_.complain(place, path, "file '" + name + "' " + content.error());
-      if (!content->warning.empty()) progress_.warn(place, path, "file '" + name + "' " + content->warning);
+      if (!content) return draft_.complain(place, path, "file '" + name + "' " + content.error());
+      if (!content->warning.empty()) draft_.warn(place, path, "file '" + name + "' " + content->warning);
       return slot.assign(std::move(content->secret));
     }
     case Source::environment: {
       auto content = read_secret_environment(secret.reveal());
-      if (!content) return progress_.complain(place, path, "variable '" + secret.reveal() + "' " + content.error());
+      if (!content) return draft_.complain(place, path, "variable '" + secret.reveal() + "' " + content.error());
       return slot.assign(*std::move(content));
     }
   }
@@ -145,7 +145,7 @@ void Mapping::read_secret(const Slot& slot, const std::vector<SecretSource>& sou
 // A value that is missing has no place of its own: then the key's is given.
 void Mapping::complain_value(const YamlEntry& entry, const std::string& path, ValueProblem problem) {
   const bool absent = entry.value->kind == Kind::null;
-  progress_.complain(absent ? entry.place : problem.place, path, std::move(problem.message));
+  draft_.complain(absent ? entry.place : problem.place, path, std::move(problem.message));
 }
 
 const Slot* Mapping::find_slot(std::string_view key) const {
@@ -200,7 +200,7 @@ std::string Mapping::list_words_in(std::string_view group) const {
 std::string Mapping::hint(const std::string& key) const {
   // No reader needs that many hints, and a hostile file of a hundred thousand keys must not take a minute.
   constexpr std::size_t most_hints = 200;
-  if (progress_.problems.size() >= most_hints) return "";
+  if (draft_.problems.size() >= most_hints) return "";
   const auto dot = key.rfind('.');
   const auto group = dot == std::string::npos ? std::string() : key.substr(0, dot);
   const auto word = dot == std::string::npos ? key : key.substr(dot + 1);

@@ -17,8 +17,8 @@
 
 namespace holdfast::config {
 
-// What a load has found out so far; everything that reads adds to it and goes on.
-struct Progress {
+// What a load has made of the files so far, with the mistakes in them; everything that reads adds to it and goes on.
+struct Draft {
   Loaded loaded;
   Problems problems;
   bool literal_secret = false;  // the configuration itself contains a password
@@ -36,7 +36,7 @@ class Mapping {
   using Found = std::map<std::string_view, const YamlEntry*>;
 
   // `path` is where the mapping stands: "clusters.main"; empty at the top.
-  Mapping(Progress& progress, Scope scope, std::string path, std::vector<Slot> slots);
+  Mapping(Draft& draft, Scope scope, std::string path, std::vector<Slot> slots);
 
   Found read(const YamlNode& node);
 
@@ -66,7 +66,7 @@ class Mapping {
   [[nodiscard]] std::string hint(const std::string& key) const;
   [[nodiscard]] std::string find_elsewhere(std::string_view word) const;
 
-  Progress& progress_;
+  Draft& draft_;
   Scope scope_;
   std::string path_;
   std::vector<Slot> slots_;
