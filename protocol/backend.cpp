@@ -115,6 +115,13 @@ Result<std::string_view> parse_command_complete(Bytes body) {
   return complete(reader, "CommandComplete", tag);
 }
 
+Discarded discarded_by(Bytes body) {
+  const auto tag = parse_command_complete(body);
+  if (!tag) return Discarded::nothing;
+  if (*tag == "DISCARD ALL") return Discarded::everything;
+  return *tag == "DEALLOCATE ALL" ? Discarded::statements : Discarded::nothing;
+}
+
 Result<Notification> parse_notification(Bytes body) {
   Reader reader(body);
   Notification notification;

@@ -81,6 +81,11 @@ struct Authentication {
 [[nodiscard]] Result<BackendKeyData> parse_backend_key_data(Bytes body);
 // "SELECT 1", "INSERT 0 1", "BEGIN".
 [[nodiscard]] Result<std::string_view> parse_command_complete(Bytes body);
+
+// What the command that a CommandComplete reports has taken from the session, beyond what its text shows to whoever
+// has seen it only as a statement's name. By the command tags of src/include/tcop/cmdtaglist.h.
+enum class Discarded : std::uint8_t { nothing, statements, everything };
+[[nodiscard]] Discarded discarded_by(Bytes body);
 [[nodiscard]] Result<Notification> parse_notification(Bytes body);
 // A kind that PostgreSQL doesn't have, or data of a wrong size for its kind, is refused.
 [[nodiscard]] Result<Authentication> parse_authentication(Bytes body);

@@ -72,6 +72,9 @@ constexpr std::array<Row, count> table{{
       true}},
     {Tell::idle_session,
      {sqlstate::idle_session_timeout, "terminating connection due to idle-session timeout", "", true}},
+    {Tell::broken_invariant,
+     {sqlstate::internal_error, "terminating connection because of a defect in Holdfast",
+      "Please report it: holdfast_invariants_broken_total counts these.", true}},
 }};
 
 constexpr bool in_order() {

@@ -45,6 +45,7 @@ enum class Tell : std::uint8_t {
   shutting_down,
   idle_in_transaction,
   idle_session,
+  broken_invariant,
   count_,
 };
 

@@ -7,8 +7,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 
+#include "protocol/invariant.hpp"
 #include "protocol/statement_table.hpp"
 
 namespace holdfast::protocol {
@@ -50,6 +52,9 @@ class PendingPool {
   std::size_t in_use_ = 0;
 };
 
+// How far the order of settling is checked: a release build must not walk a deep pipeline for every message.
+inline constexpr std::size_t depth_checked = checks_everything ? std::numeric_limits<std::size_t>::max() : 8;
+
 class PendingQueue {
  public:
   explicit PendingQueue(PendingPool& pool) : pool_(&pool) {}
@@ -62,9 +67,9 @@ class PendingQueue {
   void pop();
   void clear();
   [[nodiscard]] bool empty() const { return first_ == nullptr; }
-  // Does an operation under this cookie wait? O(n): for invariants.
-  [[nodiscard]] bool contains(std::uint32_t cookie) const {
-    for (const Pending* node = first_; node != nullptr; node = node->next)
+  // Does an operation under this cookie wait among the first `most`? For invariants.
+  [[nodiscard]] bool contains(std::uint32_t cookie, std::size_t most) const {
+    for (const Pending* node = first_; node != nullptr && most-- > 0; node = node->next)
       if (node->cookie == cookie) return true;
     return false;
   }

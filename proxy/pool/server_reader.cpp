@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "protocol/backend.hpp"
+#include "protocol/invariant.hpp"
 #include "protocol/message.hpp"
 #include "proxy/pool/pool.hpp"
 
@@ -75,10 +76,11 @@ class ServerReader {
         break;
       }
       budget.spend_bytes(link.received().size() - before);
+      const InvariantWatch watch;
       const Pass pass = server_.user != nullptr ? server_.user->answers(server_) : unattended();
       link.keep_rest();  // after sending: this may free the bytes that were forwarded in place
       wanted = pass.wanted;
-      if (!pass.good) break;
+      if (!pass.good || watch.broken()) break;
       if (pass.behind != nullptr) {
         server_.reader_waits_ = true;
         co_await pass.behind->drain();

@@ -59,9 +59,8 @@ bool Conversation::from_server(const Frame& frame) {
   return true;
 }
 
-// The tag of a CommandComplete says what the client has discarded.
 void Conversation::note_completed(const Frame& frame) {
-  if (const auto said = protocol::parse_command_complete(frame.body())) pins_.completed(*said);
+  pins_.completed(protocol::discarded_by(frame.body()));
 }
 
 void Conversation::more_from_server(const Frame& frame) {

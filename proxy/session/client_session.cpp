@@ -5,6 +5,7 @@
 
 #include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
+#include "protocol/invariant.hpp"
 #include "proxy/base/log.hpp"
 #include "proxy/session/sessions.hpp"
 
@@ -182,6 +183,7 @@ Task<> ClientSession::align() {
 
 // Processes what has come from the client, then sends once to each side.
 ClientSession::Step ClientSession::pass() {
+  const InvariantWatch watch;
   wanted_bytes_ = 0;
   Step step = process();
   if (flush_to_server()) step = Step::go_on;  // the unit is at the front again, for another server
@@ -189,6 +191,10 @@ ClientSession::Step ClientSession::pass() {
   flush_to_client();
   if (unlink_if_done() && step != Step::leave) step = Step::go_on;
   link_.keep_rest();
+  if (watch.broken()) [[unlikely]] {
+    give_up_broken();
+    return Step::leave;
+  }
   return step;
 }
 

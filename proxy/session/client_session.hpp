@@ -128,6 +128,7 @@ class ClientSession final : private ServerUser {
   void disconnect(protocol::Tell what, protocol::Arguments arguments = {});
   void disconnect(const Error& error);
   void hang_up();
+  void give_up_broken();
   bool watch_for_hangup();
   void wake();
   void arm_idle_clock();

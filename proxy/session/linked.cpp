@@ -102,6 +102,7 @@ void ClientSession::flush_to_client() {
 // ---- the server's answers, in its reader's coroutine ----------------------------------------------------------------
 
 Pass ClientSession::answers(ServerLink& server) {
+  const InvariantWatch watch;
   auto& desk = context_.desk;
   linked_->conversation.runs_on(role());
   Pass pass = read_frames(
@@ -114,6 +115,11 @@ Pass ClientSession::answers(ServerLink& server) {
   }
   settle_aftermath();
   flush_to_client();  // if the client's connection is broken, its own coroutine notices
+  if (watch.broken()) [[unlikely]] {
+    give_up_broken();
+    wake();
+    return {.good = false};
+  }
   if (!pass.good) return pass;
   progress_.notify(context_.reactor);
   unlink_if_done();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "protocol/backend.hpp"
+#include "protocol/invariant.hpp"
 #include "proxy/pool/canceller.hpp"
 #include "proxy/session/client_session.hpp"
 
@@ -39,6 +40,14 @@ void ClientSession::hang_up() {
   context_.desk.to_server.clear();  // messages for a server that is given up
   if (linked_) unlink(Why::abandoned);
   link_.close();
+}
+
+// An invariant broke in a pass over this client's messages or its server's: neither is trusted any more.
+void ClientSession::give_up_broken() {
+  log(LogLevel::error, "invariant_broken", {{"invariants", std::to_string(broken_invariants.load())}});
+  context_.desk.clear();
+  if (linked_) linked_->lease->link.close();  // it is not cleaned either
+  disconnect(Tell::broken_invariant);
 }
 
 // Called before waiting for anything but the client's bytes. False: the client has hung up already; the hook is called

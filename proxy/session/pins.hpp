@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "protocol/backend.hpp"
 #include "protocol/parameters.hpp"
 #include "protocol/sql/reset.hpp"
 #include "protocol/sql/verdict.hpp"
@@ -30,11 +31,11 @@ class Pins {
     return pinning;
   }
 
-  // completed(): a command tag of the client's unit, which says what was discarded. Called only while discards().
+  // completed(): a command of the client's unit has completed. Called only while discards().
   [[nodiscard]] bool discards() const { return discards_; }
-  void completed(std::string_view tag) {
-    if (tag == "DISCARD ALL") all_ = true;
-    if (tag == "DISCARD ALL" || tag == "DEALLOCATE ALL") names_ = true;
+  void completed(protocol::Discarded what) {
+    if (what == protocol::Discarded::everything) all_ = true;
+    if (what != protocol::Discarded::nothing) names_ = true;
   }
   // A ReadyForQuery for the client came. `more`: further units are in flight, so names and pins may be newer than the
   // DISCARD; then they stay, for good. True: the client's own statement names are gone.

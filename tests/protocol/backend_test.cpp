@@ -158,6 +158,20 @@ TEST(Backend, command_complete_comes_back_as_written) {
   expect_exact(body(out, 'C'), parse_command_complete);
 }
 
+TEST(Backend, a_command_tag_says_what_was_discarded) {
+  const auto said = [](std::string_view tag) {
+    std::vector<std::byte> out;
+    write_command_complete(out, tag);
+    return discarded_by(body(out, 'C'));
+  };
+  EXPECT_EQ(said("DISCARD ALL"), Discarded::everything);
+  EXPECT_EQ(said("DEALLOCATE ALL"), Discarded::statements);
+  for (const char* tag : {"RESET", "UNLISTEN", "DEALLOCATE", "DISCARD PLANS", "DISCARD TEMP", "SELECT 1", ""}) {
+    EXPECT_EQ(said(tag), Discarded::nothing) << tag;
+  }
+  EXPECT_EQ(discarded_by({}), Discarded::nothing) << "malformed";
+}
+
 TEST(Backend, notification_comes_back_as_written) {
   Out out;
   write_notification(out, {.pid = 42, .channel = "jobs", .payload = ""});

@@ -9,6 +9,7 @@ namespace holdfast::proxy {
 namespace {
 
 using Effect = Pins::Effect;
+using protocol::Discarded;
 
 TEST(Pins, only_what_pins_is_noted) {
   Pins pins;
@@ -35,7 +36,7 @@ TEST(Pins, discard_all_takes_pins_and_names) {
   EXPECT_FALSE(pins.discards());
   pins.note(Effect::discard);
   EXPECT_TRUE(pins.discards());
-  pins.completed("DISCARD ALL");
+  pins.completed(Discarded::everything);
   EXPECT_TRUE(pins.ready('I', false));
   EXPECT_FALSE(pins.any());
   EXPECT_FALSE(pins.discards());
@@ -45,18 +46,16 @@ TEST(Pins, deallocate_all_takes_names_only) {
   Pins pins;
   pins.note(Effect::sql_prepare);
   pins.note(Effect::discard);
-  pins.completed("DEALLOCATE ALL");
+  pins.completed(Discarded::statements);
   EXPECT_TRUE(pins.ready('I', false));
   EXPECT_TRUE(pins.any());
 }
 
-TEST(Pins, other_tags_take_nothing) {
+TEST(Pins, other_commands_take_nothing) {
   Pins pins;
   pins.note(Effect::set);
   pins.note(Effect::discard);
-  for (const char* tag : {"RESET", "UNLISTEN", "DEALLOCATE", "DISCARD PLANS", "DISCARD TEMP", "SELECT 1"}) {
-    pins.completed(tag);
-  }
+  pins.completed(Discarded::nothing);
   EXPECT_FALSE(pins.ready('I', false));
   EXPECT_TRUE(pins.any());
 }
@@ -74,7 +73,7 @@ TEST(Pins, with_more_in_flight_everything_stays_for_good) {
   Pins pins;
   pins.note(Effect::set);
   pins.note(Effect::discard);
-  pins.completed("DISCARD ALL");
+  pins.completed(Discarded::everything);
   EXPECT_FALSE(pins.ready('I', true));
   EXPECT_TRUE(pins.any());
   EXPECT_FALSE(pins.ready('I', false)) << "a later ReadyForQuery does not make up for it";
@@ -85,7 +84,7 @@ TEST(Pins, inside_a_transaction_no_pin_ends) {
   Pins pins;
   pins.note(Effect::set);
   pins.note(Effect::discard);
-  pins.completed("DISCARD ALL");
+  pins.completed(Discarded::everything);
   EXPECT_TRUE(pins.ready('T', false));
   EXPECT_TRUE(pins.any());
 }
