@@ -50,6 +50,13 @@ class ClientStatements {
 
   explicit ClientStatements(PendingPool& pool, std::size_t limit = default_limit) : pending_(pool), limit_(limit) {}
 
+  // What this client's texts are read by: see StatementTable.
+  void set_scope(std::uint64_t scope) { scope_ = scope; }
+  [[nodiscard]] std::uint64_t scope() const { return scope_; }
+  // Its session may read them otherwise (true), until it has let its server go (false).
+  void set_altered(bool altered) { altered_ = altered; }
+  [[nodiscard]] bool altered() const { return altered_; }
+
   // Parse: `duplicate` (42P05) for a name in use; the unnamed one is replaced.
   [[nodiscard]] Change parse(std::string_view name, StatementRef statement);
   // Bind, Describe: `unknown` (26000).
@@ -97,8 +104,10 @@ class ClientStatements {
   mutable const Names::value_type* last_found_ = nullptr;  // in names_; its nodes stay where they are
   PendingQueue pending_;
   std::size_t limit_;
+  std::uint64_t scope_ = 0;
   std::uint32_t cookie_ = 0;
   std::uint32_t batch_ = 0;
+  bool altered_ = false;
 };
 
 }  // namespace holdfast::protocol

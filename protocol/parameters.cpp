@@ -1,6 +1,7 @@
 #include "protocol/parameters.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <functional>
 #include <map>
@@ -81,6 +82,17 @@ void each_change(std::span<const Parameter> from, std::span<const Parameter> to,
 void SettingsRef::reset() {
   Settings* settings = std::exchange(settings_, nullptr);
   if (settings != nullptr && --settings->references_ == 0) settings->table_->free(settings);
+}
+
+bool decides_meaning(std::string_view name) {
+  constexpr auto others = std::to_array<std::string_view>(
+      {"application_name", "bytea_output", "client_connection_check_interval", "client_min_messages",
+       "default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only",
+       "extra_float_digits", "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout",
+       "log_min_duration_statement", "log_statement", "maintenance_work_mem", "statement_timeout", "synchronous_commit",
+       "temp_buffers", "transaction_deferrable", "transaction_isolation", "transaction_read_only", "work_mem"});
+  // A name with a dot belongs to an application or an extension.
+  return name.find('.') == std::string_view::npos && !std::ranges::binary_search(others, name);
 }
 
 const std::string* Settings::find(std::string_view name) const {

@@ -55,6 +55,11 @@ class Settings {
   std::uint32_t references_ = 0;
 };
 
+// Whether a setting may decide what a statement's text means: how names, literals and operators in it are read. False
+// only for those that certainly don't (time-outs, output formats, labels): the same text under others is another one.
+// `name` in lower case.
+[[nodiscard]] bool decides_meaning(std::string_view name);
+
 // A boolean setting's value as PostgreSQL reads it: any case, any unambiguous prefix (parse_bool_with_len,
 // src/backend/utils/adt/bool.c). False for what is no boolean: the server refuses it.
 [[nodiscard]] bool is_true(std::string_view value);

@@ -6,6 +6,7 @@
 #include "protocol/client_errors.hpp"
 #include "protocol/invariant.hpp"
 #include "protocol/message.hpp"
+#include "protocol/sql/literals.hpp"
 
 namespace holdfast::protocol {
 
@@ -143,7 +144,8 @@ StatementMessage Prepared::understand_parse(const Frame& frame, ClientStatements
       request.fault = StatementMessage::Fault::malformed;
       return request;
     }
-    statement = table_.intern(tail, text.size());
+    const bool own = client.altered() || sql::reads_the_clock(text);
+    statement = own ? table_.make_own(tail, text.size()) : table_.intern(tail, text.size(), client.scope());
   } else {
     statement = table_.make_opaque();
   }
@@ -208,7 +210,11 @@ StatementPlan Prepared::prepare_parse(const StatementMessage& request, const Fra
     return {};
   }
   StatementPlan plan;
-  if (!make_room(*request.statement, plan, client, server, out)) return answer_plan(frame, server::parse_complete);
+  // What a Parse finds depends on today's catalogue: an earlier one speaks for it only as long as it is fresh.
+  const auto trust = server.fresh(*request.statement) ? Trust::known : Trust::nothing;
+  if (!make_room(*request.statement, trust, plan, client, server, out)) {
+    return answer_plan(frame, server::parse_complete);
+  }
   server.add(request.statement, request.cookie);
   write_head(out, request, frame, ServerName(request.statement->id()).view());
   plan.replaced = request.name_end;
@@ -231,7 +237,7 @@ StatementPlan Prepared::prepare_use(const StatementMessage& request, const Frame
   const ServerName name(statement.id());
   if (statement.opaque()) {
     if (server.use(statement) != ServerStatements::Presence::known) return fail_plan(frame, out);
-  } else if (make_room(statement, plan, client, server, out)) {
+  } else if (make_room(statement, Trust::known, plan, client, server, out)) {
     const std::uint32_t cookie = client.issue();
     write_parse(out, name.view(), statement);
     inject(plan, client::parse, cookie);
@@ -244,17 +250,18 @@ StatementPlan Prepared::prepare_use(const StatementMessage& request, const Frame
 
 // True if the statement must be parsed. Then whatever is in its way is closed: itself if it is stale, and others if
 // there are too many.
-bool Prepared::make_room(Statement& statement, StatementPlan& plan, ClientStatements& client, ServerStatements& server,
-                         std::vector<std::byte>& out) {
+bool Prepared::make_room(Statement& statement, Trust trust, StatementPlan& plan, ClientStatements& client,
+                         ServerStatements& server, std::vector<std::byte>& out) {
   const auto presence = server.use(statement);
-  if (presence == ServerStatements::Presence::known) return false;
+  const bool known = presence == ServerStatements::Presence::known;
+  if (known && trust == Trust::known) return false;
   const auto close = [&](const Statement& which) {
     const std::uint32_t cookie = client.issue();
     write_close(out, which);
     inject(plan, client::close, cookie);
     server.remove(which, cookie);
   };
-  if (presence == ServerStatements::Presence::stale) close(statement);
+  if (known || presence == ServerStatements::Presence::stale) close(statement);
   for (std::size_t i = 0; i < victims_at_once; ++i) {
     if (const Statement* victim = server.victim(); victim != nullptr) close(*victim);
   }

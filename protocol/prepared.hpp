@@ -2,7 +2,8 @@
 //
 // Task: clients name statements as they like; servers are shared, so there a statement is called "hf_<id>". A statement
 // that the server lacks is parsed in the same write, in front of the message that needs it; the answer to that Parse is
-// swallowed. A client's Parse of a statement that the server has is answered here. No I/O; two steps, because a
+// swallowed. A client's Parse of a statement that the server has is answered here, if that server parsed it in the same
+// scope and nothing that its meaning depends on has changed since (Vintage); otherwise it is closed and parsed anew. No I/O; two steps, because a
 // statement is routed before its server is known.
 //
 //   frame ── understand(client) ──> StatementMessage ── route, get a server ──> prepare(server) ──> StatementPlan +
@@ -105,8 +106,9 @@ class Prepared {
   StatementMessage understand_use(const Frame& frame, ClientStatements& client);
   StatementMessage understand_close(const Frame& frame, ClientStatements& client);
   [[nodiscard]] bool shared(const StatementMessage& request) const;
-  static bool make_room(Statement& statement, StatementPlan& plan, ClientStatements& client, ServerStatements& server,
-                        std::vector<std::byte>& out);
+  enum class Trust : std::uint8_t { nothing, known };  // whether a statement that the server has will do
+  static bool make_room(Statement& statement, Trust trust, StatementPlan& plan, ClientStatements& client,
+                        ServerStatements& server, std::vector<std::byte>& out);
   StatementPlan prepare_parse(const StatementMessage& request, const Frame& frame, ClientStatements& client,
                               ServerStatements& server, std::vector<std::byte>& out);
   StatementPlan prepare_use(const StatementMessage& request, const Frame& frame, ClientStatements& client,

@@ -8,9 +8,17 @@ namespace holdfast::protocol {
 
 namespace {
 constexpr std::size_t first_index = 16;
-}
+constexpr Vintage unlinked{};
+}  // namespace
 
-ServerStatements::ServerStatements(PendingPool& pool, std::size_t limit) : limit_(limit), pending_(pool) {}
+ServerStatements::ServerStatements(PendingPool& pool, std::size_t limit)
+    : limit_(limit), now_(&unlinked), pending_(pool) {}
+
+void ServerStatements::begin_link(const Vintage& now) {
+  if (++link_ == 0) ++link_;
+  altered_ = false;
+  now_ = &now;
+}
 
 ServerStatements::Presence ServerStatements::use(const Statement& statement) {
   const std::uint32_t slot = find(statement.id());
@@ -22,8 +30,14 @@ ServerStatements::Presence ServerStatements::use(const Statement& statement) {
   entry.used = batch_;
   unlink(slot);
   link_newest(slot);
-  const bool stale = unsure || entry.doubtful || entry.generation != statement.generation();
+  const bool stale =
+      unsure || entry.doubtful || entry.generation != statement.generation() || of_another(entry.altered_in);
   return stale ? Presence::stale : Presence::known;
+}
+
+bool ServerStatements::fresh(const Statement& statement) const {
+  const std::uint32_t slot = find(statement.id());
+  return slot != none && entries_[slot].parsed.fresh(vintage());
 }
 
 void ServerStatements::add(StatementRef statement, std::uint32_t cookie) {
@@ -37,7 +51,9 @@ void ServerStatements::add(StatementRef statement, std::uint32_t cookie) {
     unlink(slot);
   }
   Entry& entry = entries_[slot];
+  entry.parsed = vintage();
   entry.generation = statement->generation();
+  entry.altered_in = altered_ ? link_ : 0;
   entry.used = batch_;
   entry.cookie = cookie;
   entry.changed = batch_;
@@ -80,11 +96,14 @@ void ServerStatements::remove(const Statement& statement, std::uint32_t cookie) 
 bool ServerStatements::has_unnamed(const Statement& statement) const {
   // If its Parse is in flight since an earlier batch, it may have been skipped: then another statement is there.
   const bool unsure = unnamed_cookie_ != 0 && unnamed_changed_ != batch_;
-  return unnamed_.get() == &statement && !unsure && unnamed_generation_ == statement.generation();
+  return unnamed_.get() == &statement && !unsure && unnamed_generation_ == statement.generation() &&
+         !of_another(unnamed_altered_in_);
 }
 
 void ServerStatements::load_unnamed(StatementRef statement, std::uint32_t cookie) {
   unnamed_generation_ = statement->generation();
+  unnamed_parsed_ = vintage();
+  unnamed_altered_in_ = altered_ ? link_ : 0;
   unnamed_ = std::move(statement);
   unnamed_cookie_ = cookie;
   unnamed_changed_ = batch_;
@@ -126,7 +145,7 @@ void ServerStatements::settle(std::uint32_t cookie, Outcome outcome) {
       if (outcome != Outcome::completed) {
         unnamed_.reset();
       } else if (unnamed_) {
-        unnamed_->confirm(scope_);
+        unnamed_->confirm(unnamed_parsed_);
       }
     }
   } else {
@@ -162,7 +181,7 @@ void ServerStatements::settle_named(const Pending& pending, Outcome outcome) {
     }
     entry.doubtful = true;
   } else {
-    entry.statement->confirm(scope_);
+    entry.statement->confirm(entry.parsed);
   }
 }
 

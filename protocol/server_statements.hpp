@@ -2,8 +2,8 @@
 //
 // Task: tracks the named statements ("hf_<id>", a bounded LRU) and which one is loaded as the unnamed. Changes are
 // applied when a message is planned and settled by its cookie, like a client's. An entry that was parsed in an earlier
-// generation, or that is in doubt, is stale: it is closed and parsed again at its next use (Close of an unknown name is
-// no error). Owner: the server's link. Thread: its worker's. A hand-over to another worker begins an empty one there;
+// generation, that is in doubt, or that an earlier client parsed while its session read texts otherwise, is stale: it is
+// closed and parsed again at its next use (Close of an unknown name is no error). Owner: the server's link. Thread: its worker's. A hand-over to another worker begins an empty one there;
 // the server is emptied on arrival.
 //
 //   absent ── add ──> in flight ── completed ──> known ── add of others over the limit ──> evicted (Close sent)
@@ -25,8 +25,16 @@ class ServerStatements {
 
   explicit ServerStatements(PendingPool& pool, std::size_t limit = 500);
 
+  // The server is linked to a client. `now`: what a Parse that is sent now is worth; kept up to date, and outlives this.
+  void begin_link(const Vintage& now);
+  // From now on, and until the next client, the session may read names and literals in another way than its start-up
+  // settings say, or see a catalogue that others don't.
+  void alter() { altered_ = true; }
+
   // Whether the statement is there. A `known` one becomes the most recently used.
   [[nodiscard]] Presence use(const Statement& statement);
+  // Whether a new Parse of a `known` statement would find what the last one did.
+  [[nodiscard]] bool fresh(const Statement& statement) const;
   // The Parse of hf_<id> goes out under this cookie.
   void add(StatementRef statement, std::uint32_t cookie);
   // The statement to close so that one more fits within the limit: the least recently used that no message of the
@@ -49,8 +57,6 @@ class ServerStatements {
   void clear();
   void end_batch() { ++batch_; }
   void settle(std::uint32_t cookie, Outcome outcome);
-  // The scope (pool and settings) that statements are parsed in from now on: see Statement::confirm().
-  void set_scope(std::uint64_t scope) { scope_ = scope; }
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool settled() const { return pending_.empty(); }
@@ -61,7 +67,9 @@ class ServerStatements {
   static constexpr std::uint32_t none = 0xffffffff;
   struct Entry {
     StatementRef statement;
+    Vintage parsed;
     std::uint32_t generation = 0;  // the one that was parsed
+    std::uint32_t altered_in = 0;  // parsed in this link, whose session read texts in its own way; 0: as others do
     std::uint32_t used = 0;        // batch of its last use
     std::uint32_t cookie = 0;      // of the last operation on it while that is pending
     std::uint32_t changed = 0;     // and its batch
@@ -72,6 +80,8 @@ class ServerStatements {
     bool was_absent = false;  // it was certainly absent before the Parse in flight
   };
 
+  [[nodiscard]] Vintage vintage() const { return altered_ ? Vintage{} : *now_; }
+  [[nodiscard]] bool of_another(std::uint32_t altered_in) const { return altered_in != 0 && altered_in != link_; }
   [[nodiscard]] std::uint32_t find(std::uint64_t id) const;
   [[nodiscard]] std::uint32_t insert(StatementRef statement);
   void erase(std::uint32_t slot);
@@ -92,8 +102,12 @@ class ServerStatements {
   std::size_t size_ = 0;
   std::size_t limit_;
   std::uint32_t batch_ = 0;
-  std::uint64_t scope_ = 0;
+  std::uint32_t link_ = 1;
+  bool altered_ = false;
+  const Vintage* now_;
   StatementRef unnamed_;
+  Vintage unnamed_parsed_;
+  std::uint32_t unnamed_altered_in_ = 0;
   std::uint32_t unnamed_generation_ = 0;
   std::uint32_t unnamed_cookie_ = 0;   // of the Parse that loads it, while that is pending
   std::uint32_t unnamed_changed_ = 0;  // and its batch

@@ -67,11 +67,11 @@ Statement* StatementTable::make(Bytes parse_tail, std::size_t text_size) {
   return statement;
 }
 
-StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size) {
-  const std::uint64_t hash = hash_bytes(parse_tail, seed_);
+StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size, std::uint64_t scope) {
+  const std::uint64_t hash = hash_bytes(parse_tail, seed_ ^ scope);
   if (buckets_.empty()) buckets_.resize(first_buckets);
   for (Statement* at = buckets_[hash & (buckets_.size() - 1)]; at != nullptr; at = at->next_) {
-    if (at->hash_ == hash && at->tail_size_ == parse_tail.size() &&
+    if (at->hash_ == hash && at->scope_ == scope && at->tail_size_ == parse_tail.size() &&
         std::memcmp(at->parse_tail().data(), parse_tail.data(), parse_tail.size()) == 0) {
       at->repeated_ = true;
       if (at->references_ == 0) revive(at);
@@ -81,10 +81,20 @@ StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size) {
   if (size_ >= buckets_.size()) grow();
   Statement* statement = make(parse_tail, text_size);
   statement->hash_ = hash;
+  statement->scope_ = scope;
+  statement->shared_ = true;
   Statement*& bucket = buckets_[hash & (buckets_.size() - 1)];
   statement->next_ = bucket;
   bucket = statement;
   return StatementRef(statement);
+}
+
+std::uint64_t StatementTable::scope_of(std::string_view key) const {
+  return hash_bytes(as_bytes(key), ~seed_);
+}
+
+StatementRef StatementTable::make_own(Bytes parse_tail, std::size_t text_size) {
+  return StatementRef(make(parse_tail, text_size));
 }
 
 StatementRef StatementTable::make_opaque() {
@@ -104,7 +114,7 @@ void StatementTable::forget_verdicts() {
 }
 
 void StatementTable::unreferenced(Statement* statement) {
-  if (statement->opaque()) {
+  if (!statement->shared_) {
     free(statement);
     return;
   }
@@ -132,7 +142,7 @@ void StatementTable::forget_oldest() {
 }
 
 void StatementTable::free(Statement* statement) {
-  if (!statement->opaque()) {
+  if (statement->shared_) {
     Statement** at = &buckets_[statement->hash_ & (buckets_.size() - 1)];
     while (*at != statement) at = &(*at)->next_;
     *at = statement->next_;

@@ -1,7 +1,10 @@
-// Prepared statements by their content (text and parameter types), whatever clients call them.
+// Prepared statements by their content (text and parameter types) and by what else decides their meaning, whatever
+// clients call them.
 //
-// Task: keeps one Statement for equal Parse messages, however many clients send them and under whatever names. A server
-// knows it as "hf_<id>". Owner: the worker; one table each. Thread: the worker's; reference counts are not atomic.
+// Task: keeps one Statement for equal Parse messages of one scope, however many clients send them and under whatever
+// names. A scope is everything that names and literals are read by: the database, the user, the settings asked for at
+// start-up. What is read by something else (a session that has changed its settings, a literal 'now') is a Statement of
+// its own, for one Parse message. A server knows a statement as "hf_<id>". Owner: the worker; one table each. Thread: the worker's; reference counts are not atomic.
 // Lifetime: a Statement lives while it has a StatementRef (from a client's name, a server's list, a message in flight),
 // each kind of which has its own limit. The last few without a reference are kept, bounded by number and bytes: unnamed
 // statements come back again and again, without allocation and with their verdict. The table outlives every reference.
@@ -15,6 +18,7 @@
 
 #include "protocol/bytes.hpp"
 #include "protocol/sql/verdict.hpp"
+#include "protocol/vintage.hpp"
 
 namespace holdfast::protocol {
 
@@ -49,14 +53,14 @@ class Statement {
   // Begins a new generation: a server answered 0A000 "cached plan must not change result type" (RevalidateCachedQuery,
   // utils/cache/plancache.c). A statement that can't be parsed again keeps its generation.
   void expire() { generation_ += opaque() ? 0 : 1; }
-  // A server of `scope` (a pool with certain session settings; not 0) has parsed this generation without an error:
-  // clients of that scope can have its Parse answered without a server.
-  void confirm(std::uint64_t scope) {
-    confirmed_in_ = scope;
+  // A server has parsed this generation without an error: while that is fresh, clients of the scope can have its Parse
+  // answered without a server.
+  void confirm(const Vintage& parsed) {
+    confirmed_ = parsed;
     confirmed_generation_ = generation_;
   }
-  [[nodiscard]] bool confirmed(std::uint64_t scope) const {
-    return confirmed_in_ == scope && confirmed_generation_ == generation_;
+  [[nodiscard]] bool confirmed(const Vintage& now) const {
+    return confirmed_generation_ == generation_ && confirmed_.fresh(now);
   }
   // Any client has parsed it before, recently: worth keeping on servers (UnnamedStatements::shared).
   [[nodiscard]] bool repeated() const { return repeated_; }
@@ -72,8 +76,9 @@ class Statement {
   Statement* newer_ = nullptr;
   std::uint64_t id_ = 0;
   std::uint64_t hash_ = 0;
+  std::uint64_t scope_ = 0;
   std::uint32_t references_ = 0;
-  std::uint64_t confirmed_in_ = 0;
+  Vintage confirmed_;
   std::uint32_t confirmed_generation_ = 0;
   std::uint32_t generation_ = 0;
   std::uint32_t text_size_ = 0;
@@ -81,6 +86,7 @@ class Statement {
   sql::Verdict verdict_;
   bool verdict_known_ = false;
   bool repeated_ = false;
+  bool shared_ = false;  // found by its content
 };
 
 // Keeps a Statement alive. One pointer wide.
@@ -118,9 +124,13 @@ class StatementTable {
   StatementTable& operator=(const StatementTable&) = delete;
   ~StatementTable();  // no reference may be left
 
-  // The one Statement for this Parse tail: text, NUL, int16 count, count × int32 oids; `text_size` without the NUL. The
-  // caller must have checked that form.
-  [[nodiscard]] StatementRef intern(Bytes parse_tail, std::size_t text_size);
+  // The one Statement of this scope for this Parse tail: text, NUL, int16 count, count × int32 oids; `text_size` without
+  // the NUL. The caller must have checked that form.
+  [[nodiscard]] StatementRef intern(Bytes parse_tail, std::size_t text_size, std::uint64_t scope = 0);
+  // The scope that `key` describes: a hash with this table's secret, so that nobody can choose two keys of one scope.
+  [[nodiscard]] std::uint64_t scope_of(std::string_view key) const;
+  // A Statement for this one Parse message; never shared.
+  [[nodiscard]] StatementRef make_own(Bytes parse_tail, std::size_t text_size);
   // A Statement whose text is not kept; never shared.
   [[nodiscard]] StatementRef make_opaque();
   // Begins a new generation of all statements: a server said that plans are stale.

@@ -32,7 +32,9 @@ std::vector<std::byte> bind_of(std::string_view name) {
 }
 
 struct Session {
-  explicit Session(UnnamedStatements unnamed = UnnamedStatements::as_sent) : prepared(table, {.unnamed = unnamed}) {}
+  explicit Session(UnnamedStatements unnamed = UnnamedStatements::as_sent) : prepared(table, {.unnamed = unnamed}) {
+    server.begin_link(now);
+  }
 
   StatementPlan say(const std::vector<std::byte>& bytes) {
     Framer framer(Direction::from_client);
@@ -47,6 +49,7 @@ struct Session {
   }
 
   PendingPool pool;
+  Vintage now{.schema = 1};
   StatementTable table;
   Prepared prepared;
   ServerStatements server{pool};

@@ -6,6 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "protocol/parameters.hpp"
+
 namespace holdfast::protocol::sql {
 namespace {
 
@@ -273,7 +275,7 @@ void Analysis::variable(Index node) {
   if (of_transaction) at_least(Access::write);
   if (tree_.text(node, "is_local") == "true") {
     verdict_.control = TransactionControl::other;
-    return reads();
+    return reads(decides_meaning(name) ? Effect::local_setting : Effect::none);
   }
   if (same_word(name, "role") || same_word(name, "session_authorization")) return reads(Effect::role);
   reads(Effect::set);
@@ -356,7 +358,10 @@ void Analysis::call(Index node) {
     if (facts.kind == FunctionClass::unknown && is_builtin_type(name) && tree_.count(tree_.member(node, "args")) == 1) {
       facts.kind = FunctionClass::safe;
     }
-    if (name == "set_config" && stays_local(node)) facts = {.kind = FunctionClass::safe};
+    if (name == "set_config" && stays_local(node)) {
+      facts = {.kind = FunctionClass::safe};
+      verdict_.effects |= Effect::local_setting;
+    }
   } else if (schema == "information_schema" && name.starts_with("_pg_")) {
     facts.kind = FunctionClass::safe;
   }

@@ -73,27 +73,31 @@ Verdict classify(std::string_view sql, const ReadFunctions& read_functions) {
 }
 
 Classifier::Classifier(const Options& options)
-    : options_(options),
+    : longest_text_(options.longest_text),
       read_functions_(options.read_functions),
-      shaper_(options.longest_folded),
-      cache_(options.cache_bytes) {}
+      own_(std::make_unique<ShapeStore>(options.cache_bytes, options.longest_folded)),
+      store_(*own_),
+      scope_(0) {}
+
+Classifier::Classifier(const Options& options, ShapeStore& store, std::uint64_t scope)
+    : longest_text_(options.longest_text), read_functions_(options.read_functions), store_(store), scope_(scope) {}
 
 const Verdict& Classifier::verdict(std::string_view sql) {
-  if (sql.size() > options_.longest_text) {
+  if (sql.size() > longest_text_) {
     ++counts_.unparsed;
     return uncached_ = unseen_verdict;
   }
-  if (const ShapeHash* hash = memo_.find(sql)) {
-    if (const Verdict* known = cache_.find(*hash)) {
+  if (const ShapeHash* hash = store_.memo.find(sql)) {
+    if (const Verdict* known = store_.cache.find(scoped(*hash))) {
       ++counts_.hits;
       return *known;
     }
   }
-  Shape shape = shaper_.shape(sql);
+  Shape shape = store_.shaper.shape(sql);
   if (shape.hashed) {
-    if (const Verdict* known = cache_.find(shape.hash)) {
+    if (const Verdict* known = store_.cache.find(scoped(shape.hash))) {
       ++counts_.hits;
-      if (shape.kind == ShapeKind::folded) memo_.learn(sql, shaper_.holes(), shape.hash);
+      if (shape.kind == ShapeKind::folded) store_.memo.learn(sql, store_.shaper.holes(), shape.hash);
       return *known;
     }
   }
@@ -101,7 +105,7 @@ const Verdict& Classifier::verdict(std::string_view sql) {
   Verdict judged = judge(sql, shape);
   judged.hint = shape.hint;
   if (has(judged.effects, Effect::unparsed)) ++counts_.unparsed;
-  if (shape.hashed) return cache_.insert(shape.hash, judged);
+  if (shape.hashed) return store_.cache.insert(scoped(shape.hash), judged);
   return uncached_ = judged;
 }
 
@@ -120,7 +124,7 @@ Verdict Classifier::judge(std::string_view sql, const Shape& shape) {
   // before anything runs, so such a reading doesn't count.
   std::optional<Verdict> united;
   for (Strings strings : {Strings::standard_only, Strings::escaped}) {
-    Shape reading = shaper_.shape(sql, strings);
+    Shape reading = store_.shaper.shape(sql, strings);
     if (reading.kind == ShapeKind::refused) continue;
     Verdict verdict = reading.kind == ShapeKind::folded ? classify(reading.text, read_functions_) : unparsed_verdict;
     if (!united) {
@@ -138,21 +142,21 @@ Verdict Classifier::judge(std::string_view sql, const Shape& shape) {
 void Classifier::learn_needs_primary(std::string_view sql) {
   Verdict learnt = verdict(sql);
   if (learnt.access == Access::write) return;
-  Shape shape = shaper_.shape(sql);
+  Shape shape = store_.shaper.shape(sql);
   if (!shape.hashed) return;
   learnt.access = Access::write;
-  cache_.insert(shape.hash, learnt);
+  store_.cache.insert(scoped(shape.hash), learnt);
   if (learnt_.size() == most_learnt) {
     // The oldest half is forgotten: standbys get those again, and they are learnt again if refused.
     auto half = learnt_.begin() + most_learnt / 2;
-    for (auto hash = learnt_.begin(); hash != half; ++hash) cache_.erase(*hash);
+    for (auto hash = learnt_.begin(); hash != half; ++hash) store_.cache.erase(scoped(*hash));
     learnt_.erase(learnt_.begin(), half);
   }
   learnt_.push_back(shape.hash);
 }
 
 void Classifier::forget_learnt() {
-  for (const ShapeHash& hash : learnt_) cache_.erase(hash);
+  for (const ShapeHash& hash : learnt_) store_.cache.erase(scoped(hash));
   learnt_.clear();
 }
 

@@ -52,6 +52,7 @@ enum class Effect : std::uint32_t {
   database_ddl = 1U << 15,     // (no pin) CREATE/DROP/ALTER DATABASE: idle connections may stand in its way
   commits_itself = 1U << 17,   // (no pin) outside a block its effect may be there for good before its Sync: VACUUM,
                                // COMMIT PREPARED, ALTER SYSTEM, …
+  local_setting = 1U << 18,    // (no pin) SET LOCAL, set_config(…, true): ends with the transaction
   cursor = 1U << 16,           // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
 };
 constexpr Effect operator|(Effect a, Effect b) {
@@ -68,6 +69,12 @@ inline constexpr Effect pinning = Effect::set | Effect::role | Effect::temp_obje
                                   Effect::advisory_lock | Effect::sql_prepare | Effect::hold_cursor | Effect::sequence |
                                   Effect::load | Effect::unknown_function | Effect::unparsed;
 
+// Those behind which a session may read names and literals otherwise than its start-up settings say, or see a catalogue
+// that others don't see.
+inline constexpr Effect altering = Effect::set | Effect::role | Effect::temp_object | Effect::load |
+                                   Effect::unknown_function | Effect::discard | Effect::ddl | Effect::unparsed |
+                                   Effect::local_setting;
+
 // A hint in the text: a comment /* holdfast: primary */ or /* holdfast: replica */. If both are there: primary.
 enum class Hint : std::uint8_t { none, primary, replica };
 
@@ -83,7 +90,9 @@ struct Verdict {
   Deferrable deferrable = Deferrable::no;
   Hint hint = Hint::none;  // never changes the fields above: the router decides which wins
   // A proven read: may be sent a second time when a server died and no byte of its answer was passed on.
-  [[nodiscard]] bool repeatable() const { return access != Access::write && effects == Effect::none; }
+  [[nodiscard]] bool repeatable() const {
+    return access != Access::write && (effects == Effect::none || effects == Effect::local_setting);
+  }
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 

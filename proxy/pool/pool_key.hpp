@@ -11,6 +11,9 @@ struct PoolKey {
   std::string database;  // its name on the servers
   std::string user;
 
+  // The three, with a NUL in between.
+  [[nodiscard]] std::string text() const { return cluster + '\0' + database + '\0' + user; }
+
   friend bool operator==(const PoolKey&, const PoolKey&) = default;
   friend auto operator<=>(const PoolKey&, const PoolKey&) = default;
 };

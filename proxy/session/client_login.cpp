@@ -279,7 +279,6 @@ bool ClientLogin::choose_database(const Asked& asked) {
     refuse(Tell::unknown_database, {identity.database});
     return false;
   }
-  identity.configure(*context_.runtime, context_.tables);
   auto wanted = context_.tables.settings.from_startup(asked);
   if (!wanted) {
     refuse(wanted.error());
@@ -292,6 +291,7 @@ bool ClientLogin::choose_database(const Asked& asked) {
   const auto& name = database->database.empty() ? identity.database : database->database;
   identity.pool = &context_.pools.get({database->cluster, name, identity.user});
   identity.pool_use = identity.pool->use();
+  identity.configure(*context_.runtime, context_.tables);
   identity.pool->set_credentials(credentials_);
   return true;
 }
@@ -365,7 +365,7 @@ bool ClientLogin::write_welcome(const protocol::ReportedRef& reported) {
   if (const auto* encoding = reported.find("client_encoding");
       encoding != nullptr && !protocol::sql::is_ascii_transparent(*encoding)) {
     identity.blind = true;
-    identity.classifier = &context_.tables.blind_classifier();
+    identity.configure(*context_.runtime, context_.tables);
   }
   // The endpoint answers for the role that it promises, not for the member that happened to report.
   const bool replica = identity.settings->route == config::Route::replica;

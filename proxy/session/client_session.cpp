@@ -54,6 +54,7 @@ Task<> ClientSession::run(int fd) {
     login_.reset();
     clock_.disarm();
     if (good) {
+      statements_.set_scope(logged_in_.identity.scope);
       if (phase_ == Phase::log_in) phase_ = Phase::serving;
       log(LogLevel::debug, "client_connected",
           {{"user", logged_in_.identity.user}, {"database", logged_in_.identity.database}});
@@ -198,8 +199,14 @@ ClientSession::Step ClientSession::pass() {
   return step;
 }
 
+void ClientSession::note_vintage() {
+  context_.tables.vintage = {.schema = context_.shared.schema.load(std::memory_order_acquire),
+                             .at = context_.reactor.now()};
+}
+
 ClientSession::Step ClientSession::process() {
   if (!link_.received().empty()) clock_.active();
+  note_vintage();
   if (linked_) linked_->conversation.runs_on(role());
   for (;;) {
     if (!link_.open()) return Step::leave;

@@ -96,6 +96,7 @@ class ClientSession final : private ServerUser {
   Task<> align();
   Step pass();
   Step process();
+  void note_vintage();
   Step take(const protocol::Frame& frame);
   Step answer_lost();
 

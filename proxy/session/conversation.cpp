@@ -43,8 +43,12 @@ bool of_copy(char tag) {
 
 Conversation::Conversation(const ClientFacts& client, protocol::ServerSession& server)
     : client_(client), server_(server), replay_(client.tables.buffers) {
-  server_.statements.set_scope(client_.identity.scope());
+  server_.statements.begin_link(client_.tables.vintage);
   client_.block.linked();
+}
+
+Conversation::~Conversation() {
+  client_.statements.set_altered(false);
 }
 
 void Conversation::expect(const Unit& unit) {
@@ -303,6 +307,10 @@ void Conversation::note_effects(const Verdict& verdict) {
   if (verdict.access == Access::write) unit_.writes = true;
   if (verdict.effects == Effect::none) return;
   if (has(verdict.effects, Effect::ddl)) unit_.ddl = true;
+  if (has(verdict.effects, protocol::sql::altering)) {
+    client_.statements.set_altered(true);
+    server_.statements.alter();
+  }
   const bool before = pins_.any();
   const Effect pinning = pins_.note(verdict.effects);
   if (pinning != Effect::none) {

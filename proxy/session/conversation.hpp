@@ -62,6 +62,7 @@ class Conversation {
   };
 
   Conversation(const ClientFacts& client, protocol::ServerSession& server);
+  ~Conversation();
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
 

@@ -25,19 +25,32 @@ struct Identity {
   Pool* pool = nullptr;                  // null before the database is chosen
   std::shared_ptr<const void> pool_use;  // keeps the pool
   std::shared_ptr<const config::EffectiveSettings> settings;
-  protocol::sql::Classifier* classifier = nullptr;
+  std::shared_ptr<protocol::sql::Classifier> classifier;
+  std::uint64_t scope = 0;  // all that decides what its texts mean: see protocol::StatementTable
 
   // Applies what the configuration says now about this listener, database and user.
   void configure(const Runtime& runtime, Tables& tables) {
     const auto& config = runtime.config;
     const auto& from = config.listeners.at(std::min(listener, config.listeners.size() - 1));
     settings = tables.effective(config.effective(from, config.find_database(database), config.find_user(user)));
-    classifier = blind ? &tables.blind_classifier() : &tables.classifier(settings->read_functions, config.limits);
+    if (pool == nullptr) return;
+    const auto key = pool->key().text();
+    classifier = blind ? tables.blind_classifier() : tables.classifier(key, settings->read_functions, config.limits);
+    scope = tables.statements.scope_of(key + meaning());
   }
   [[nodiscard]] bool session_mode() const { return settings->pool_mode == config::PoolMode::session; }
-  // Identifies what a statement is parsed under: the pool (its database's catalogue, its user's rights) and the
-  // settings.
-  [[nodiscard]] std::uint64_t scope() const { return pool->id() ^ (wanted.identity() * 0x9e3779b97f4a7c15U); }
+
+ private:
+  // What its texts are read by, besides the database and the user's rights.
+  [[nodiscard]] std::string meaning() const {
+    std::string text(1, blind ? 'b' : 's');
+    for (const auto& function : settings->read_functions) text.append(1, '\0').append(function);
+    text.append(1, '\0');
+    for (const auto& [name, value] : wanted.parameters()) {
+      if (protocol::decides_meaning(name)) text.append(1, '\0').append(name).append(1, '\0').append(value);
+    }
+    return text;
+  }
 };
 
 }  // namespace holdfast::proxy

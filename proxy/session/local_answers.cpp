@@ -2,6 +2,7 @@
 
 #include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
+#include "protocol/sql/literals.hpp"
 #include "protocol/sql/reset.hpp"
 
 namespace holdfast::proxy {
@@ -82,8 +83,9 @@ bool LocalAnswers::all_known(protocol::Bytes received) const {
     if (frame.tag != client::parse) return true;
     const auto parse = protocol::parse_parse(frame.body());
     const auto tail = frame.body().subspan(parse->name.size() + 1);
-    const auto statement = client_.tables.statements.intern(tail, parse->sql.size());
-    if (!statement->confirmed(client_.identity.scope())) return false;
+    if (protocol::sql::reads_the_clock(parse->sql)) return false;
+    const auto statement = client_.tables.statements.intern(tail, parse->sql.size(), client_.statements.scope());
+    if (!statement->confirmed(client_.tables.vintage)) return false;
     // A name in use, here or in this very batch, is 42P05 in its place, and one too many 54000: a server has to see it.
     if (!parse->name.empty() && (++named > 1 || client_.statements.full() ||
                                  client_.statements.find(parse->name).answer != ClientStatements::Answer::unknown)) {

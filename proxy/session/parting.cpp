@@ -151,6 +151,7 @@ void ClientSession::reconfigure() {
     login_->reconfigure();
   } else if (logged_in_.identity.pool != nullptr) {
     logged_in_.identity.configure(*context_.runtime, context_.tables);
+    statements_.set_scope(logged_in_.identity.scope);
   }
 }
 

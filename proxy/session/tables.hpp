@@ -27,11 +27,15 @@ struct Tables {
   protocol::ReportedTable reported;
   protocol::SpareBuffers buffers;
 
-  // The classifier for these `reads.functions`; made on first use, with these limits.
-  [[nodiscard]] protocol::sql::Classifier& classifier(const std::vector<std::string>& read_functions,
-                                                      const config::Limits& limits);
+  // What a Parse that is sent now is worth. Set at the beginning of every pass.
+  protocol::Vintage vintage{.schema = 1};
+
+  // The classifier of a pool's clients with these `reads.functions`; made on first use, with these limits.
+  [[nodiscard]] std::shared_ptr<protocol::sql::Classifier> classifier(const std::string& pool,
+                                                                      const std::vector<std::string>& read_functions,
+                                                                      const config::Limits& limits);
   // A classifier that reads no text: for clients whose statements can't be read because of their encoding.
-  [[nodiscard]] protocol::sql::Classifier& blind_classifier();
+  [[nodiscard]] std::shared_ptr<protocol::sql::Classifier> blind_classifier();
   // The one object for these settings that all sessions with them share.
   [[nodiscard]] std::shared_ptr<const config::EffectiveSettings> effective(config::EffectiveSettings wanted);
   // There is a new configuration: sessions keep the settings objects that they use.
@@ -43,8 +47,12 @@ struct Tables {
   void expire_plans() { statements.expire_all(); }
 
  private:
-  std::map<std::vector<std::string>, std::unique_ptr<protocol::sql::Classifier>> classifiers_;
-  std::unique_ptr<protocol::sql::Classifier> blind_;
+  void forget_unused();
+
+  std::unique_ptr<protocol::sql::ShapeStore> shapes_;
+  std::map<std::string, std::weak_ptr<protocol::sql::Classifier>> classifiers_;  // by pool and functions
+  std::size_t swept_at_ = 64;
+  std::shared_ptr<protocol::sql::Classifier> blind_;
   std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;
 };
 

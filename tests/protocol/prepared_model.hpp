@@ -162,7 +162,8 @@ class World {
     std::string error;  // failing: the SQLSTATE that the client gets
   };
   struct Link {
-    Link(PendingPool& pool, std::size_t limit) : list(pool, limit) {}
+    Link(PendingPool& pool, std::size_t limit) : list(pool, limit) { list.begin_link(now); }
+    Vintage now{.schema = 1};
     ServerStatements list;
     Backend backend;
   };

@@ -70,6 +70,10 @@ struct Sent {
 
 class PreparedTest : public ::testing::Test {
  protected:
+  PreparedTest() {
+    one.begin_link(now);
+    two.begin_link(now);
+  }
   // `seen`: only so many bytes have come when the proxy looks; of a long message it sees its head then.
   Sent send(ClientStatements& names, ServerStatements& server, const std::vector<std::byte>& bytes,
             std::size_t seen = std::string::npos) {
@@ -103,6 +107,7 @@ class PreparedTest : public ::testing::Test {
   }
 
   PendingPool pool;
+  Vintage now{.schema = 1};
   StatementTable table;
   Prepared prepared{table};
   ServerStatements one{pool, 3};
@@ -348,6 +353,123 @@ TEST_F(PreparedTest, discard_all_puts_the_servers_list_in_doubt) {
   EXPECT_EQ(send(alice, one, bind_of("a")).plan.kind, Kind::fail);
   EXPECT_EQ(text_of(done(bob, one, parse("b", "SELECT 1")).bytes),
             text_of(about(client::close, 'S', "hf_1") + parse("hf_1", "SELECT 1")));
+}
+
+// ---- whose Parse an answer may speak for
+
+// The kind: a Parse reads names and literals by the session's settings and by today's catalogue. What somebody else's
+// Parse made of the text may speak for it only if all of these are the same.
+class MeaningTest : public PreparedTest {
+ protected:
+  // A Parse of this text is sent to the server, whatever is known.
+  void expect_parsed(ClientStatements& names, const char* name, const char* sql) {
+    const auto sent = done(names, one, parse(name, sql));
+    EXPECT_EQ(sent.plan.kind, Kind::forward) << sql;
+    EXPECT_NE(text_of(sent.bytes).find(sql), std::string::npos) << sql;
+  }
+  void expect_answered(ClientStatements& names, const char* name, const char* sql) {
+    EXPECT_EQ(done(names, one, parse(name, sql)).plan.kind, Kind::answer) << sql;
+  }
+};
+
+TEST_F(MeaningTest, a_schema_that_changed_is_looked_at_again) {
+  expect_parsed(alice, "a", "SELECT * FROM t");
+  expect_answered(bob, "b", "SELECT * FROM t");
+  ++now.schema;
+  EXPECT_EQ(text_of(done(bob, one, parse("c", "SELECT * FROM t")).bytes),
+            text_of(about(client::close, 'S', "hf_1") + parse("hf_1", "SELECT * FROM t")));
+  expect_answered(alice, "d", "SELECT * FROM t");
+}
+
+TEST_F(MeaningTest, a_change_behind_our_back_is_noticed_in_time) {
+  expect_parsed(alice, "a", "SELECT * FROM t");
+  now.at += Vintage::trusted;
+  expect_answered(bob, "b", "SELECT * FROM t");
+  now.at += std::chrono::milliseconds(1);
+  expect_parsed(bob, "c", "SELECT * FROM t");
+  expect_answered(bob, "d", "SELECT * FROM t");
+}
+
+TEST_F(MeaningTest, a_bind_uses_what_its_server_has_whatever_its_age) {
+  expect_parsed(alice, "a", "SELECT * FROM t");
+  ++now.schema;
+  EXPECT_EQ(text_of(done(alice, one, bind_of("a")).bytes), text_of(bind_of("hf_1")))
+      << "PostgreSQL revalidates its plan by itself";
+}
+
+TEST_F(MeaningTest, each_scope_has_statements_of_its_own) {
+  alice.set_scope(table.scope_of("search_path a"));
+  bob.set_scope(table.scope_of("search_path b"));
+  expect_parsed(alice, "s", "SELECT * FROM items");
+  expect_parsed(bob, "s", "SELECT * FROM items");
+  EXPECT_EQ(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1")));
+  EXPECT_EQ(text_of(done(bob, one, bind_of("s")).bytes), text_of(bind_of("hf_2")));
+  bob.set_scope(table.scope_of("search_path a"));
+  expect_answered(bob, "t", "SELECT * FROM items");
+}
+
+TEST_F(MeaningTest, a_session_that_changed_its_settings_parses_for_itself_alone) {
+  expect_parsed(alice, "before", "SELECT '01/02/2020'::date");
+  alice.set_altered(true);
+  one.alter();
+  expect_parsed(alice, "after", "SELECT '01/02/2020'::date");
+  EXPECT_EQ(text_of(done(alice, one, bind_of("before")).bytes), text_of(bind_of("hf_1")));
+  EXPECT_EQ(text_of(done(alice, one, bind_of("after")).bytes), text_of(bind_of("hf_2")));
+  // It lets its server go, and somebody who has changed nothing gets it.
+  alice.set_altered(false);
+  one.begin_link(now);
+  expect_answered(bob, "b", "SELECT '01/02/2020'::date");
+  EXPECT_EQ(text_of(done(bob, one, bind_of("b")).bytes), text_of(bind_of("hf_1")));
+}
+
+// A Bind puts the Parse of a known name in front; under SET LOCAL that is the session's own reading.
+TEST_F(MeaningTest, what_an_altered_session_had_to_load_is_loaded_again_for_the_next_client) {
+  done(alice, two, parse("a", "SELECT '01/02/2020'::date"));
+  one.alter();
+  EXPECT_EQ(text_of(done(alice, one, bind_of("a")).bytes),
+            text_of(parse("hf_1", "SELECT '01/02/2020'::date") + bind_of("hf_1")));
+  EXPECT_EQ(text_of(done(alice, one, bind_of("a")).bytes), text_of(bind_of("hf_1")));
+  done(bob, two, parse("b", "SELECT '01/02/2020'::date"));
+  one.begin_link(now);
+  EXPECT_EQ(text_of(done(bob, one, bind_of("b")).bytes),
+            text_of(about(client::close, 'S', "hf_1") + parse("hf_1", "SELECT '01/02/2020'::date") + bind_of("hf_1")));
+  one.begin_link(now);
+  EXPECT_EQ(text_of(done(bob, one, bind_of("b")).bytes), text_of(bind_of("hf_1")));
+}
+
+TEST_F(MeaningTest, an_unnamed_statement_of_an_altered_session_is_not_the_next_clients) {
+  done(alice, two, parse("", "SELECT '01/02/2020'::date"));
+  done(bob, two, parse("", "SELECT '01/02/2020'::date"));
+  one.alter();
+  done(alice, one, bind_of(""));  // loads it
+  one.begin_link(now);
+  EXPECT_EQ(text_of(done(bob, one, bind_of("")).bytes),
+            text_of(parse("", "SELECT '01/02/2020'::date") + bind_of("")));
+}
+
+TEST_F(MeaningTest, a_literal_of_the_moment_is_each_parse_messages_own) {
+  expect_parsed(alice, "a", "SELECT 'now'::timestamptz");
+  expect_parsed(bob, "b", "SELECT 'now'::timestamptz");
+  expect_parsed(alice, "c", "SELECT 'now'::timestamptz");
+  EXPECT_EQ(text_of(done(alice, one, bind_of("a")).bytes), text_of(bind_of("hf_1")));
+  EXPECT_EQ(text_of(done(bob, one, bind_of("b")).bytes), text_of(bind_of("hf_2")));
+  EXPECT_EQ(table.idle(), 0U) << "it isn't kept for others";
+}
+
+TEST_F(MeaningTest, a_parse_without_a_server_is_as_fresh) {
+  const auto text = std::string("SELECT 1") + std::string(3, '\0');
+  const auto statement = [&] { return table.intern(as_bytes(text), 8); };
+  EXPECT_FALSE(statement()->confirmed(now));
+  done(alice, one, parse("a", "SELECT 1"));
+  EXPECT_TRUE(statement()->confirmed(now));
+  ++now.schema;
+  EXPECT_FALSE(statement()->confirmed(now));
+  done(alice, one, parse("b", "SELECT 1"));
+  EXPECT_TRUE(statement()->confirmed(now));
+  one.alter();
+  ++now.schema;
+  done(alice, one, parse("c", "SELECT 1"));
+  EXPECT_FALSE(statement()->confirmed(now)) << "an altered session speaks for nobody";
 }
 
 TEST_F(PreparedTest, repeated_unnamed_texts_can_be_shared) {

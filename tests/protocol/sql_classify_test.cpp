@@ -33,6 +33,26 @@ TransactionControl control(std::string_view sql) {
   return of(sql).control;
 }
 
+// The kind: one pool's list of functions, or what a standby refused it, decides for another pool.
+TEST(ClassifierScope, each_pool_learns_for_itself) {
+  ShapeStore store(1U << 20, 32768);
+  Classifier::Options options;
+  Classifier plain(options, store, 1);
+  options.read_functions = {"f"};
+  Classifier trusting(options, store, 2);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(trusting.verdict("select f(1) from t").effects, Effect::none);
+    EXPECT_EQ(plain.verdict("select f(1) from t").effects, Effect::unknown_function);
+  }
+  trusting.learn_needs_primary("select a from t where b = 1");
+  EXPECT_EQ(trusting.verdict("select a from t where b = 2").access, Access::write);
+  EXPECT_EQ(plain.verdict("select a from t where b = 2").access, Access::read);
+  plain.forget_learnt();
+  EXPECT_EQ(trusting.verdict("select a from t where b = 3").access, Access::write);
+  trusting.forget_learnt();
+  EXPECT_EQ(trusting.verdict("select a from t where b = 3").access, Access::read);
+}
+
 }  // namespace
 
 // --- where statements go: ARCHITECTURE.md's first table of statements, row by row ---
@@ -288,9 +308,15 @@ TEST(Classify, sends_two_phase_commit_to_the_primary) {
 
 TEST(Classify, reads_settings_of_the_transaction) {
   for (std::string_view sql :
-       {"set transaction read only", "set local work_mem = '1MB'", "set constraints all deferred", "set local role x",
-        "set transaction isolation level repeatable read"}) {
+       {"set transaction read only", "set local work_mem = '1MB'", "set constraints all deferred",
+        "set local app.\"user\" = 'x'", "set transaction isolation level repeatable read"}) {
     expect_read(sql);
+    EXPECT_EQ(control(sql), TransactionControl::other) << sql;
+  }
+  // Behind these, names and literals may be read in another way.
+  for (std::string_view sql : {"set local role x", "set local search_path = a", "set local DateStyle = 'German'",
+                               "set local time zone 'UTC'", "set local foo = 1"}) {
+    expect_read(sql, Effect::local_setting);
     EXPECT_EQ(control(sql), TransactionControl::other) << sql;
   }
   EXPECT_TRUE(of("set transaction read only").makes_read_only);
@@ -389,8 +415,9 @@ TEST(Effects, of_set_config) {
   expect_write("select set_config('a', 'b', not true)", Effect::set);
   expect_write("select set_config('a', is_local => true, new_value => 'b')", Effect::set);
   expect_write("select set_config('a', 'b', 'true')", Effect::set);
-  expect_write("select set_config('a', 'b', true), set_config('a', 'b', false)", Effect::set);
-  expect_read("select set_config('a', 'b', true)");
+  expect_write("select set_config('a', 'b', true), set_config('a', 'b', false)", Effect::set | Effect::local_setting);
+  expect_read("select set_config('a', 'b', true)", Effect::local_setting);  // which one is not part of the shape
+  EXPECT_TRUE(of("select set_config('a', 'b', true)").repeatable());
   expect_write("select s.set_config('a', 'b', true)", Effect::unknown_function);
   expect_write("select setseed(0.5)", Effect::set);
 }

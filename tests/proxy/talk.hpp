@@ -41,7 +41,7 @@ class Talk {
   explicit Talk(Pool& pool, std::uint32_t whole_limit = protocol::Framer::Limits{}.whole_limit)
       : framer(protocol::Direction::from_client, {.whole_limit = whole_limit}) {
     identity.pool = &pool;
-    identity.classifier = &tables.classifier({}, config::Limits{});
+    identity.classifier = tables.classifier("pool", {}, config::Limits{});
     configure({});
     for (const bool primary : {true, false}) servers.emplace_back(tables.pending, primary);
   }
@@ -53,6 +53,7 @@ class Talk {
   }
   void wants(std::string_view name, std::string_view value) {
     identity.wanted = tables.settings.intern({{std::string(name), std::string(value)}});
+    statements.set_scope(tables.statements.scope_of(std::string(name) + '=' + std::string(value)));
   }
 
   // The client sends this. What became of its last message.
