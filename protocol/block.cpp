@@ -56,14 +56,23 @@ void Block::ready(char status, bool idle) {
   if (status == 'I' && idle) portals_.ended();
 }
 
-void Block::lose(const Loss& loss, const Error& error, std::vector<std::byte>& out) {
+void Block::lose(const Loss& loss, const Error& error, LostTransaction::Message message, std::vector<std::byte>& out) {
   begin_.answered();
   begin_error_.reset();
   bound_ = sql::TransactionControl::none;
-  lost_.emplace(loss, error);
-  const auto step = lost_->begin(out);
-  state_ = step == LostTransaction::Step::finished ? State::idle : State::lost;
-  if (state_ == State::idle) lost_.reset();
+  lost_.emplace(loss, error, message);
+  state_ = State::lost;
+  after(lost_->begin(out));
+}
+
+void Block::rest_came(std::vector<std::byte>& out) {
+  if (lost_) after(lost_->rest_came(out));
+}
+
+void Block::after(LostTransaction::Step step) {
+  if (step == LostTransaction::Step::answered) return;
+  lost_.reset();
+  state_ = State::idle;
 }
 
 LostTransaction::Step Block::answer(char tag, Bytes body, sql::TransactionControl control,
@@ -74,10 +83,7 @@ LostTransaction::Step Block::answer(char tag, Bytes body, sql::TransactionContro
   if (tag == client::bind) bound_ = control;
   if (tag == client::execute || tag == client::describe) control = bound_;
   const auto step = lost_->client(tag, body, control, out);
-  if (step != LostTransaction::Step::answered) {
-    lost_.reset();
-    state_ = State::idle;
-  }
+  after(step);
   return step;
 }
 

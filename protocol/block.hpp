@@ -61,14 +61,20 @@ class Block {
 
   // ---- without its server
   // The server is lost and the client must be told: appends what it is owed at once. `error`: tells of the loss.
-  void lose(const Loss& loss, const Error& error, std::vector<std::byte>& out);
+  void lose(const Loss& loss, const Error& error, LostTransaction::Message message, std::vector<std::byte>& out);
+  // As LostTransaction::rest_came().
+  void rest_came(std::vector<std::byte>& out);
   // As LostTransaction::client(); Execute and Describe take the `control` of the last Bind. Only while lost.
   LostTransaction::Step answer(char tag, Bytes body, sql::TransactionControl control, std::vector<std::byte>& out);
   [[nodiscard]] bool lost() const { return state_ == State::lost; }
+  // The client is in a block, or has to end a batch that is lost: no transaction of its may idle here for ever.
+  [[nodiscard]] bool in_transaction() const { return lost() || status() != 'I'; }
   // If the BEGIN was refused: the error that the client is told instead of the loss.
   [[nodiscard]] std::optional<Error> take_begin_error() { return std::exchange(begin_error_, std::nullopt); }
 
  private:
+  void after(LostTransaction::Step step);
+
   DeferredBegin begin_;
   Portals portals_;
   std::optional<LostTransaction> lost_;

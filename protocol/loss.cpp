@@ -84,8 +84,12 @@ class Debt {
   }
   // After the last request. `open`: the batch has no Sync. `told`: the client knows that it failed.
   void close(bool open, bool told) {
-    loss_.open_batch = open || failing_;
-    loss_.batch_error_owed = loss_.open_batch && !told;
+    if (open && told)
+      loss_.batch = Loss::Batch::failed;
+    else if (failing_)
+      loss_.batch = Loss::Batch::owed;
+    else if (open)
+      loss_.batch = Loss::Batch::answered;
     settle_block();
     loss_.status_after = in_block_ ? 'E' : 'I';
   }

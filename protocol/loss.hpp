@@ -17,6 +17,14 @@ struct Loss {
     unknown,            // something may have been committed: the client is told 08007, nothing is repeated
   };
 
+  // Extended messages without a Sync behind the last unit.
+  enum class Batch : std::uint8_t {
+    none,
+    owed,      // not all of them are answered: the client waits for an answer, or soon will
+    answered,  // all of them, behind a Flush: the client waits for nothing
+    failed,    // the client has the batch's ErrorResponse: nothing more is said before its Sync
+  };
+
   // A ReadyForQuery that the client waits for: in answer to a Query, a FunctionCall or a Sync.
   struct Unit {
     char tag = 0;                // client::query, client::function_call or client::sync
@@ -29,10 +37,7 @@ struct Loss {
   Outcome outcome = Outcome::nothing_in_flight;
   // In order. Syncs that the server ignores in copy-in mode are not among them.
   std::vector<Unit> units;
-  // Extended messages without a Sync follow the last unit: the client's further messages must be ignored until its
-  // Sync. `batch_error_owed`: it has not been told the error of that batch yet.
-  bool open_batch = false;
-  bool batch_error_owed = false;
+  Batch batch = Batch::none;
   // COPY FROM STDIN had begun: CopyData, CopyDone and CopyFail may still come and must be ignored.
   bool copy_in = false;
   // The transaction status in the last ReadyForQuery: 'I', 'T', 'E'.

@@ -56,29 +56,39 @@ Error error_of(const Loss& loss) {
   return told(loss.outcome == Loss::Outcome::unknown ? Tell::outcome_unknown : Tell::rolled_back);
 }
 
-LostTransaction::LostTransaction(const Loss& loss, Error error)
+LostTransaction::LostTransaction(const Loss& loss, Error error, Message message)
     : error_(std::move(error)),
       units_(loss.units),
-      status_(loss.status_after),
-      open_batch_(loss.open_batch),
-      batch_error_owed_(loss.batch_error_owed) {}
+      batch_(loss.batch),
+      state_(message == Message::half ? State::mid_message : State::untold),
+      status_(loss.status_after) {}
 
 LostTransaction::Step LostTransaction::begin(std::vector<std::byte>& out) {
+  return state_ == State::mid_message ? Step::answered : pay(out);
+}
+
+LostTransaction::Step LostTransaction::rest_came(std::vector<std::byte>& out) {
+  return state_ == State::mid_message ? pay(out) : Step::answered;
+}
+
+// Appends what the client waits for.
+LostTransaction::Step LostTransaction::pay(std::vector<std::byte>& out) {
   for (const Loss::Unit& unit : units_) {
-    if (unit.error_owed) write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
+    if (unit.error_owed) write_loss(out);
     write_ready_for_query(out, unit.status);
   }
-  if (open_batch_) {
-    if (batch_error_owed_) write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
-    state_ = State::skipping;
-    return Step::answered;
+  // A client that got an answer knows of the loss. One that waits for nothing learns it with its next message.
+  state_ = units_.empty() ? State::untold : State::failed;
+  switch (batch_) {
+    case Loss::Batch::none: break;
+    case Loss::Batch::owed: write_loss(out); [[fallthrough]];
+    case Loss::Batch::failed: state_ = State::skipping; return Step::answered;
+    case Loss::Batch::answered: state_ = State::untold; return Step::answered;
   }
   if (status_ == 'I') {
     state_ = State::finished;
     return Step::finished;
   }
-  // A client that got an answer knows of the loss. One that was idle in its block learns it with its next statement.
-  state_ = units_.empty() ? State::untold : State::failed;
   return Step::answered;
 }
 
@@ -103,37 +113,35 @@ LostTransaction::Step LostTransaction::client(char tag, Bytes body, TransactionC
   }
   switch (tag) {
     case client::query: return query(body, control, out);
-    case client::function_call:
-      tell(out);
-      write_ready_for_query(out, status_);
-      return Step::answered;
+    case client::function_call: tell(out); return ready(out);
     default: return extended(tag, body, control, out);
   }
 }
 
 LostTransaction::Step LostTransaction::query(Bytes body, TransactionControl control, std::vector<std::byte>& out) {
-  if (ends_block(control)) {
+  // Behind a Flush, outside a block: even a ROLLBACK has its statements in front of it.
+  if (ends_block(control) && status_ != 'I') {
     // "ROLLBACK" in answer to a COMMIT is easily taken for success: a client that has not been told yet gets the error.
     if (state_ == State::untold && control != TransactionControl::rollback)
       tell(out);
     else
       write_command_complete(out, "ROLLBACK");
-    write_ready_for_query(out, 'I');
-    state_ = State::finished;
-    return Step::finished;
+    status_ = 'I';
+    return ready(out);
   }
-  if (is_empty_query(text_of(client::query, body)))
+  const bool untold_batch = state_ == State::untold && batch_ != Loss::Batch::none;
+  if (is_empty_query(text_of(client::query, body)) && !untold_batch)
     write_empty_query_response(out);
   else
     tell(out);
-  write_ready_for_query(out, status_);
-  return Step::answered;
+  return ready(out);
 }
 
 // Accepts only what ends the block, as exec_parse_message(), exec_bind_message() and exec_describe_*_message() do in a
 // failed one.
 LostTransaction::Step LostTransaction::extended(char tag, Bytes body, TransactionControl control,
                                                 std::vector<std::byte>& out) {
+  if (status_ == 'I') return fail_batch(out);
   if (tag == client::close) {
     write_close_complete(out);
     return Step::answered;
@@ -159,14 +167,19 @@ LostTransaction::Step LostTransaction::execute(TransactionControl control, std::
 }
 
 LostTransaction::Step LostTransaction::sync(std::vector<std::byte>& out) {
-  write_ready_for_query(out, status_);
-  if (status_ == 'I') {
-    state_ = State::finished;
-    return Step::finished;
-  }
-  // A Sync by itself tells the client nothing of the loss.
+  // What a batch did is lost. A Sync by itself, in a block, tells the client nothing of the loss.
+  if (state_ == State::untold && batch_ != Loss::Batch::none) tell(out);
   if (state_ == State::skipping) state_ = State::failed;
-  return Step::answered;
+  return ready(out);
+}
+
+// Ends a unit, and with it the batch.
+LostTransaction::Step LostTransaction::ready(std::vector<std::byte>& out) {
+  write_ready_for_query(out, status_);
+  batch_ = Loss::Batch::none;
+  if (status_ != 'I') return Step::answered;
+  state_ = State::finished;
+  return Step::finished;
 }
 
 LostTransaction::Step LostTransaction::fail_batch(std::vector<std::byte>& out) {
@@ -178,11 +191,15 @@ LostTransaction::Step LostTransaction::fail_batch(std::vector<std::byte>& out) {
 // The first time the error itself, later 25P02: the block has failed.
 void LostTransaction::tell(std::vector<std::byte>& out) {
   if (state_ == State::untold) {
-    write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
+    write_loss(out);
     state_ = State::failed;
   } else {
     write_aborted(out);
   }
+}
+
+void LostTransaction::write_loss(std::vector<std::byte>& out) const {
+  write_error(out, {.state = error_.state, .message = error_.message, .hint = error_.hint});
 }
 
 }  // namespace holdfast::protocol

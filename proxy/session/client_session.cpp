@@ -285,7 +285,10 @@ ClientSession::Step ClientSession::answer_lost() {
       context_.counters.protocol_errors.add();
       disconnect(framer_.error());
       return Step::leave;
-    case Frame::Kind::more: link_.consume(frame.bytes.size()); return Step::go_on;
+    case Frame::Kind::more:
+      link_.consume(frame.bytes.size());
+      if (frame.last) block_.rest_came(context_.desk.to_client.writable());
+      return Step::go_on;
     case Frame::Kind::start: break;
   }
   if (frame.tag == client::terminate) return Step::leave;

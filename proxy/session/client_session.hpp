@@ -124,6 +124,7 @@ class ClientSession final : private ServerUser {
   void settle_aftermath();
   void note_write();
   [[nodiscard]] Conversation::Role role() const;
+  [[nodiscard]] protocol::LostTransaction::Message message() const;
 
   // parting.cpp
   void disconnect(protocol::Tell what, protocol::Arguments arguments = {});

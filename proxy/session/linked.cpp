@@ -124,7 +124,7 @@ Pass ClientSession::answers(ServerLink& server) {
   if (!pass.good) return pass;
   progress_.notify(context_.reactor);
   unlink_if_done();
-  if (!linked_ || !linked_->conversation.unit_open()) arm_idle_clock();
+  arm_idle_clock();
   if (linked_ && phase_ == Phase::leaving && linked_->conversation.at_rest()) wake();
   // Back-pressure: nothing more is read for a slow client until it has taken this. Others are served meanwhile.
   if (delivered && linked_ && link_.open() && link_.unsent()) pass.behind = &link_;
@@ -222,7 +222,7 @@ void ClientSession::server_lost(ServerLink& server) {
     log(LogLevel::warning, "session_lost", {{"member", member}, {"pins", std::string(pin_reason(pins))}});
     disconnect(Tell::session_lost);
   } else if (loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' || !loss.units.empty() ||
-             loss.open_batch) {
+             loss.batch != Loss::Batch::none) {
     tell_loss(loss, begin_error.value_or(protocol::error_of(loss)));
   }
   wake();
@@ -233,8 +233,14 @@ void ClientSession::tell_loss(const Loss& loss, const Error& error) {
   log(LogLevel::info, "answer_lost",
       {{"outcome", name_of(loss.outcome)}, {"sqlstate", std::string(error.state.view())}});
   std::vector<std::byte> out;
-  block_.lose(loss, error, out);
+  block_.lose(loss, error, message(), out);
   if (!out.empty()) link_.send(out);
+}
+
+// Whether the client is in the middle of a message.
+protocol::LostTransaction::Message ClientSession::message() const {
+  using Message = protocol::LostTransaction::Message;
+  return framer_.at_boundary() ? Message::whole : Message::half;
 }
 
 }  // namespace holdfast::proxy

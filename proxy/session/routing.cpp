@@ -169,11 +169,10 @@ void ClientSession::refuse_unit(const Error& error) {
     link_.consume(frame.bytes.size());
     loss.units.push_back({.tag = frame.tag, .status = loss.status_after});
   } else {
-    loss.open_batch = true;
-    loss.batch_error_owed = true;
+    loss.batch = protocol::Loss::Batch::owed;
   }
   budget_.spend_message();
-  block_.lose(loss, error, context_.desk.to_client.writable());
+  block_.lose(loss, error, message(), context_.desk.to_client.writable());
 }
 
 }  // namespace holdfast::proxy

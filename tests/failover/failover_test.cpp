@@ -134,6 +134,41 @@ TEST_F(Failover, tells_a_client_inside_a_transaction_40001_and_keeps_it) {
   EXPECT_EQ(client.scalar("SELECT string_agg(a::text, ',') FROM t"), "3");
 }
 
+// libpq takes an error that comes while nothing is asked for a notice: then a bare "pipeline is in sync" would be all that
+// the application hears of a row that was acknowledged and is nowhere.
+TEST_F(Failover, a_pipeline_without_its_sync_hears_of_the_loss_at_its_sync) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set));
+  auto client = proxy.connect();
+  client.exec("CREATE TABLE t (a int)");
+  PGconn* raw = client.raw();
+  ASSERT_EQ(PQenterPipelineMode(raw), 1);
+  ASSERT_EQ(PQsendQueryParams(raw, "INSERT INTO t VALUES (1)", 0, nullptr, nullptr, nullptr, nullptr, 0), 1);
+  ASSERT_EQ(PQsendFlushRequest(raw), 1);
+  ASSERT_EQ(PQflush(raw), 0);
+  const auto next = [raw] {
+    PGresult* result = PQgetResult(raw);
+    const auto status = result != nullptr ? PQresultStatus(result) : PGRES_EMPTY_QUERY;
+    const char* state = result != nullptr ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : nullptr;
+    const std::string text = std::string(PQresStatus(status)) + (state != nullptr ? std::string(" ") + state : "");
+    PQclear(result);
+    return text;
+  };
+  EXPECT_EQ(next(), "PGRES_COMMAND_OK");
+  EXPECT_EQ(next(), "PGRES_EMPTY_QUERY") << "no result: the end of the statement's";
+  set.primary().kill9_tree();
+  Server& heir = promote_one(set);
+  ASSERT_EQ(PQpipelineSync(raw), 1);
+  EXPECT_EQ(next(), "PGRES_FATAL_ERROR 40001");
+  EXPECT_EQ(next(), "PGRES_EMPTY_QUERY");
+  EXPECT_EQ(next(), "PGRES_PIPELINE_SYNC");
+  ASSERT_EQ(PQexitPipelineMode(raw), 1);
+  EXPECT_TRUE(client.notices().empty()) << client.notices().front();
+  EXPECT_EQ(heir.scalar("SELECT count(*) FROM t"), "0");
+  client.exec("INSERT INTO t VALUES (2)");
+  EXPECT_EQ(client.scalar("SELECT string_agg(a::text, ',') FROM t"), "2");
+}
+
 TEST_F(Failover, old_primary_that_returns_gets_no_statement) {
   ReplicationSet set(quorum());
   Holdfast proxy(options(set));

@@ -62,7 +62,7 @@ class BlockTest : public ::testing::Test {
   static Loss idle_in_block() { return {.status_before = 'T', .status_after = 'E'}; }
   static std::string lose(Block& block, const Loss& loss, Error error = {sqlstate::serialization_failure, "lost"}) {
     std::vector<std::byte> out;
-    block.lose(loss, error, out);
+    block.lose(loss, error, LostTransaction::Message::whole, out);
     return text_of(out);
   }
   static void bring(Block& block, State state) {
@@ -368,7 +368,7 @@ TEST_F(BlockTest, a_lost_block_answers_until_it_is_ended) {
 }
 
 TEST_F(BlockTest, a_lost_batch_outside_a_block_answers_until_its_sync) {
-  EXPECT_EQ(lose(block, {.open_batch = true, .batch_error_owed = true}), "E40001");
+  EXPECT_EQ(lose(block, {.batch = Loss::Batch::owed}), "E40001");
   EXPECT_EQ(block.state(), State::lost);
   EXPECT_EQ(block.status(), 'I') << "there is no block";
   Out sync;

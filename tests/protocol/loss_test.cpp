@@ -138,7 +138,7 @@ TEST_F(DeferredBeginLost, with_a_query_behind_it_is_rolled_back) {
   query(write);
   EXPECT_EQ(outcome(), Outcome::rolled_back) << "outside the block the query would have been skipped";
   EXPECT_EQ(units(), "QE ");
-  EXPECT_FALSE(exchange.on_server_lost().open_batch) << "the client sent no batch and will send no Sync";
+  EXPECT_EQ(exchange.on_server_lost().batch, Loss::Batch::none) << "the client sent no batch and will send no Sync";
   begun();
   EXPECT_EQ(outcome(), Outcome::rolled_back);
   EXPECT_EQ(units(), "QE ");
@@ -337,8 +337,7 @@ TEST_F(LossTest, a_query_behind_an_unanswered_batch_is_owed_no_ready_for_query) 
   query(write);
   Loss loss = exchange.on_server_lost();
   EXPECT_TRUE(loss.units.empty());
-  EXPECT_TRUE(loss.open_batch);
-  EXPECT_TRUE(loss.batch_error_owed);
+  EXPECT_EQ(loss.batch, Loss::Batch::owed);
   sync();
   EXPECT_EQ(units(), "SI ");
 }
@@ -353,18 +352,16 @@ TEST_F(LossTest, skipping_is_an_open_batch_whose_error_is_told) {
   statement(read);
   receive("E");
   const Loss loss = exchange.on_server_lost();
-  EXPECT_TRUE(loss.open_batch);
-  EXPECT_FALSE(loss.batch_error_owed);
+  EXPECT_EQ(loss.batch, Loss::Batch::failed);
 }
 
-TEST_F(LossTest, an_answered_batch_without_sync_is_open_and_not_told) {
+TEST_F(LossTest, an_answered_batch_without_sync_waits_for_no_answer) {
   statement(read);
   send('H', Trait::none);
   receive("12C");
   const Loss loss = exchange.on_server_lost();
   EXPECT_EQ(loss.outcome, Outcome::nothing_in_flight);
-  EXPECT_TRUE(loss.open_batch);
-  EXPECT_TRUE(loss.batch_error_owed);
+  EXPECT_EQ(loss.batch, Loss::Batch::answered);
 }
 
 TEST_F(LossTest, a_copy_in_without_its_end_is_rolled_back) {
@@ -389,7 +386,7 @@ TEST_F(LossTest, a_sync_inside_a_copy_in_is_owed_nothing) {
   receive("12G");
   Loss loss = exchange.on_server_lost();
   EXPECT_TRUE(loss.units.empty());
-  EXPECT_TRUE(loss.open_batch);
+  EXPECT_EQ(loss.batch, Loss::Batch::owed);
   EXPECT_EQ(loss.outcome, Outcome::rolled_back);
   send('c', Trait::none);
   sync();

@@ -161,7 +161,7 @@ TEST_F(LostTransactionTest, what_follows_the_end_of_the_block_in_its_batch_is_ha
 }
 
 TEST_F(LostTransactionTest, an_open_batch_fails_at_once_and_skips_to_its_sync) {
-  lose({.outcome = Loss::Outcome::rolled_back, .open_batch = true, .batch_error_owed = true});
+  lose({.outcome = Loss::Outcome::rolled_back, .batch = Loss::Batch::owed});
   EXPECT_EQ(said, "E40001");
   EXPECT_EQ(step, Step::answered);
   EXPECT_EQ(query("COMMIT", TransactionControl::commit), "") << "a Query behind an error is skipped, too";
@@ -170,7 +170,7 @@ TEST_F(LostTransactionTest, an_open_batch_fails_at_once_and_skips_to_its_sync) {
 }
 
 TEST_F(LostTransactionTest, an_open_batch_inside_a_block_goes_on_in_the_failed_block) {
-  lose({.outcome = Loss::Outcome::rolled_back, .open_batch = true, .status_before = 'T', .status_after = 'E'});
+  lose({.outcome = Loss::Outcome::rolled_back, .batch = Loss::Batch::failed, .status_before = 'T', .status_after = 'E'});
   EXPECT_EQ(said, "");
   EXPECT_EQ(sync(), "ZE");
   EXPECT_EQ(query("SELECT 1"), "E25P02 ZE");
