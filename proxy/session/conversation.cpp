@@ -67,6 +67,8 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
   if (begins && !of_copy(frame.tag)) {
     if (!exchange.idle() && must_wait()) return Taken::wait;
     begin_unit(frame.tag);
+  } else if (exchange.idle()) {
+    limit_time();  // it goes on behind a Flush
   }
   dropping_ = false;
   Taken taken = Taken::taken;
@@ -127,7 +129,7 @@ void Conversation::begin_unit(char tag) {
   replay_.began(may_repeat_);
   unit_.open = true;
   unit_.names = false;
-  if (client_.identity.settings->query_timeout.count() > 0) aftermath_.any = aftermath_.began = true;
+  limit_time();
   if (client_.block.state() != protocol::Block::State::deferred || tag == client::sync) return;
   // Sends the deferred BEGIN in front of the block's first statement.
   server_.statements.drop_unnamed();
@@ -137,6 +139,10 @@ void Conversation::begin_unit(char tag) {
   announce({.tag = client::bind, .origin = Origin::proxy, .cookie = cookie});
   announce(
       {.tag = client::execute, .origin = Origin::proxy, .traits = Trait::begins | Trait::repeatable, .cookie = cookie});
+}
+
+void Conversation::limit_time() {
+  if (client_.identity.settings->query_timeout.count() > 0) aftermath_.any = aftermath_.began = true;
 }
 
 void Conversation::plain(const Frame& frame, Trait traits) {

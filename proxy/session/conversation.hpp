@@ -54,7 +54,7 @@ class Conversation {
   // What happened in a pass that concerns more than this conversation.
   struct Aftermath {
     bool any = false;    // at least one of the following is set
-    bool began = false;  // a unit of the client began, and its time is limited
+    bool began = false;  // a unit of the client began, or goes on behind a Flush, and its time is limited
     bool wrote = false;  // a unit that was answered or lost may have written
     bool schema_changed = false;
     bool plans_expired = false;  // the server refused a plan whose result type has changed
@@ -134,6 +134,7 @@ class Conversation {
   // client → server
   [[nodiscard]] bool must_wait() const;
   void begin_unit(char tag);
+  void limit_time();
   Taken query(const protocol::Frame& frame, bool alone);
   [[nodiscard]] bool deallocate(const protocol::Frame& frame, const protocol::sql::Verdict& verdict);
   Taken statement(const protocol::Frame& frame);

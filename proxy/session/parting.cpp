@@ -83,15 +83,18 @@ void ClientSession::wake() {
 }
 
 void ClientSession::arm_idle_clock() {
-  if (clock_.runs() || !link_.open()) return;
-  if (linked_ && !linked_->lease->session.exchange.idle()) return;
+  if (!link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
+  // All that it has sent of a batch is answered: its silence isn't the statement's time.
+  const bool in_batch = linked_ && linked_->conversation.unit_open();
+  if (in_batch && clock_.runs(ClientClock::Kind::query)) clock_.disarm();
+  if (clock_.runs()) return;
   // The statement has ended, but the server still waits for the rest of a message that it will ignore, and so can't
   // serve others.
   if (linked_ && linked_->conversation.waits_for_rest()) {
     clock_.arm(ClientClock::Kind::rest, longest_rest);
     return;
   }
-  const bool in_transaction = block_.status() != 'I';
+  const bool in_transaction = in_batch || block_.in_transaction();
   const auto timeout = in_transaction ? settings().idle_in_transaction_timeout : settings().client_idle_timeout;
   if (timeout.count() == 0) return;
   clock_.arm(in_transaction ? ClientClock::Kind::in_transaction : ClientClock::Kind::idle, timeout);
