@@ -1,5 +1,8 @@
 #include "protocol/replay.hpp"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
 namespace holdfast::protocol {
@@ -8,9 +11,23 @@ bool Refusal::conflict() const {
   return state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected;
 }
 
+bool Refusal::not_yet() const {
+  // What is not there, or not like this, on a standby that has not replayed the DDL yet. Class 42: objects, columns,
+  // types, rights. The others: a database; a schema; a value of an enum, in the text of a literal or a parameter; a
+  // configuration or role that a setting names; a check or NOT NULL of a domain; what an OID of the primary stands for
+  // ("cache lookup failed").
+  constexpr auto states = std::to_array<std::string_view>(
+      {"3D000", "3F000", "22P02", "22023", "23502", "23514", "XX000"});
+  return state.view().starts_with("42") || std::ranges::find(states, state.view()) != states.end();
+}
+
 bool Refusal::repeatable() const {
+  return teaches() || not_yet() || conflict();
+}
+
+bool Refusal::teaches() const {
   return state == sqlstate::read_only_sql_transaction || state == sqlstate::feature_not_supported ||
-         state == sqlstate::object_not_in_prerequisite_state || conflict();
+         state == sqlstate::object_not_in_prerequisite_state;
 }
 
 void Replay::began(Repeatable may) {
@@ -53,7 +70,7 @@ void Replay::keep() {
 bool Replay::refused(const Refusal& refusal) {
   if (state_ != State::recording || !refusal.repeatable()) return false;
   if (refusal.by_primary || refusal.replicas_only || refusal.status != 'I') return false;
-  if (refusal.block_opening || refusal.awaits_sync || refusal.passed_on) return false;
+  if (refusal.awaits_sync || refusal.passed_on) return false;
   state_ = State::refused;
   return true;
 }

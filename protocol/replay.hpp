@@ -44,14 +44,17 @@ struct Refusal {
   SqlState state;
   bool by_primary = false;     // no other member could run it
   bool replicas_only = false;  // `route: replica`: the client wants no primary
-  char status = 'I';           // of the last ReadyForQuery
-  bool block_opening = false;  // the deferred BEGIN went along: the block is on this standby
+  char status = 'I';           // of the last ReadyForQuery: a block's first statement, whose BEGIN went along, has 'I'
   bool awaits_sync = false;    // the unit's Sync has not come: the client may be waiting for this very answer
   bool passed_on = false;      // this pass has put out something for the client already, or its names have changed
 
-  // A conflict with WAL replay, which another member need not have; statements of this shape may stay on replicas.
+  // A conflict with WAL replay, which another member need not have.
   [[nodiscard]] bool conflict() const;
-  // An SQLSTATE by which a standby says that it ran nothing, or rolled back what it ran.
+  // It may only lack DDL that it has not replayed yet. If the statement is wrong, the primary will say the same.
+  [[nodiscard]] bool not_yet() const;
+  // No standby will ever run statements of this shape. (Of the other two kinds it may run the next one.)
+  [[nodiscard]] bool teaches() const;
+  // One of the three: the standby ran nothing, or rolled back what it ran, and the primary may do better.
   [[nodiscard]] bool repeatable() const;
 };
 

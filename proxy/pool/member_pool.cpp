@@ -239,6 +239,7 @@ std::size_t MemberPool::open_more() {
 void MemberPool::connect_succeeded() {
   if (holds(connecting_ > 0, "a connection was made that nobody asked for")) --connecting_;
   backoff_ = std::chrono::milliseconds{0};
+  not_before_ = {};
 }
 
 void MemberPool::connect_failed(const Error& error, bool network, Permit permit) {
@@ -252,6 +253,7 @@ void MemberPool::connect_failed(const Error& error, bool network, Permit permit)
   }
   backoff_ = backoff_.count() == 0 ? first_backoff : std::min(backoff_ * 2, longest_backoff);
   auto& reactor = pool_.context().reactor;
+  if (!network) not_before_ = reactor.now() + backoff_;
   if (!line_.empty()) reactor.deadlines().arm(retry_, reactor.now() + backoff_);
 }
 
@@ -260,7 +262,12 @@ void MemberPool::retry(void* self) {
 }
 
 void MemberPool::fail_line(const Error& error) {
-  while (Waiter* waiter = line_.front()) waiter->settle(error);
+  while (Waiter* waiter = line_.front()) waiter->settle(Waiter::NotLetIn{error});
+}
+
+bool MemberPool::lets_in() const {
+  if (not_before_ == TimePoint{} || !busy_.empty() || !idle_.empty()) return true;
+  return connecting_ == 0 && pool_.context().reactor.now() >= not_before_;
 }
 
 // ---- other workers --------------------------------------------------------------------------------------------------

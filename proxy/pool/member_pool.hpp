@@ -63,6 +63,9 @@ class MemberPool {
   [[nodiscard]] health::MemberIndex member() const { return member_; }
   [[nodiscard]] const std::shared_ptr<Permits>& permits() const { return permits_; }
   [[nodiscard]] List<Waiter>& line() { return line_; }
+  // False: the member itself refused this user or database a moment ago (a standby may not have heard of it yet), and
+  // it is too soon to ask again, or one connection is asking.
+  [[nodiscard]] bool lets_in() const;
   // Connections in use and clients in line: what balancing compares.
   [[nodiscard]] std::size_t load() const { return busy_.size() + line_.size(); }
   [[nodiscard]] bool empty() const { return idle_.empty() && busy_.empty() && line_.empty() && connecting_ == 0; }
@@ -101,6 +104,7 @@ class MemberPool {
   bool read_only_by_default_ = false;
   Deadline retry_;
   std::chrono::milliseconds backoff_{0};
+  TimePoint not_before_{};  // after a refusal by the member itself; TimePoint{}: it lets us in
 };
 
 }  // namespace holdfast::proxy

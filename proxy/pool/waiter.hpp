@@ -1,8 +1,8 @@
 // A client's wait for a server: its place in a line, its deadline, and its outcome.
 //
 // Task: stands in the line of a member (servers are short) or of a pool (it is held: there is no primary), or waits for
-// a replica to become fresh enough. Ends exactly once, in a lease, an error, or AskAgain (the member that it waited for
-// can't serve it any more, or fresher marks may have come); only settle() wakes the client. What it takes while it
+// a replica to become fresh enough. Ends exactly once, in a lease, an error, NotLetIn, or AskAgain (the member that it
+// waited for can't serve it any more, or fresher marks may have come); only settle() wakes the client. What it takes while it
 // waits (a place under hold_limit, the gauges) it returns when it ends. Owner: the session or log-in that waits.
 // Thread: the worker's. Lifetime: one wait.
 //
@@ -36,7 +36,10 @@ class Waiter : public ListNode<Waiter> {
   enum class Kind : std::uint8_t { read, write };
   enum class State : std::uint8_t { made, in_line, held, for_marks, ended };
   struct AskAgain {};  // route the unit once more
-  using Outcome = std::variant<AskAgain, ServerLease, Error>;
+  struct NotLetIn {    // the member that it waited for refuses its user or database; another one may not
+    Error error;
+  };
+  using Outcome = std::variant<AskAgain, ServerLease, Error, NotLetIn>;
   struct Limits {
     std::chrono::milliseconds wait{0};  // wait_timeout: in the line of a member
     std::chrono::milliseconds hold{0};  // hold_timeout: since the wait began, while there is no primary

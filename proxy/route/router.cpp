@@ -87,8 +87,10 @@ Route choose_route(const RouteRequest& request) {
   bool any_replica = false;
   for (health::MemberIndex i = 0; i < topology.members.size(); ++i) {
     if (!usable(request, i)) continue;
+    // A replicas-only endpoint has no other member to use: there a replica serves however stale it is, and says itself
+    // why it doesn't let the user in.
+    if (!replicas_only && !request.loads.lets_in(request.loads.of_what, i)) continue;
     any_replica = true;
-    // A replicas-only endpoint has no other member to use: there a replica serves however stale it is.
     const auto needed = replicas_only ? TimePoint{} : freshness_needed(request, i);
     if (needed != TimePoint{} && topology.freshness->fresh_until(i) < needed) continue;
     const std::size_t load = load_of(request, i);

@@ -21,10 +21,12 @@ struct SeenByClient {
   std::uint32_t replica_life = 0;                   // that replica's life then: FreshnessMarks::life()
 };
 
-// How busy a member is: connections in use and clients in line. Called for replicas only.
+// What the pool knows of a member: how busy it is (connections in use and clients in line), and whether it lets the
+// pool's user in. Called for replicas only.
 struct Loads {
   const void* of_what = nullptr;
   std::size_t (*ask)(const void* of_what, health::MemberIndex member) = nullptr;
+  bool (*lets_in)(const void* of_what, health::MemberIndex member) = nullptr;
 };
 
 struct RouteRequest {

@@ -47,6 +47,9 @@ bool Conversation::from_server(const Frame& frame) {
     case Reply::Action::unexpected: return false;
   }
   if (reply.finished || reply.failed) settle(reply);
+  if (reply.finished && reply.request.tag == protocol::client::parse && reply.request.origin == Origin::client) {
+    ++unit_.parsed;
+  }
   if (server_.exchange.any_due()) [[unlikely]] {
     const auto due = server_.exchange.after();
     if (in_answer()) {
@@ -85,10 +88,10 @@ void Conversation::local(const protocol::Request& request) {
   auto& out = client_.desk.to_client.writable();
   if (request.tag == protocol::client::parse) {
     protocol::write_parse_complete(out);
+    ++unit_.parsed;
   } else {
     protocol::write_close_complete(out);
   }
-  replay_.delivered();
   if (request.cookie == 0) return;
   client_.statements.settle(request.cookie, protocol::Outcome::completed);
   server_.statements.settle(request.cookie, protocol::Outcome::completed);
@@ -119,9 +122,8 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
                                   .by_primary = role_ == Role::primary,
                                   .replicas_only = client_.identity.settings->route == config::Route::replica,
                                   .status = server_.exchange.transaction_status(),
-                                  .block_opening = client_.block.state() == protocol::Block::State::opening,
                                   .awaits_sync = server_.exchange.skipping(),
-                                  .passed_on = told_ || (unit_.names && !client_.desk.to_client.empty())};
+                                  .passed_on = told_ || (unit_.closes && !client_.desk.to_client.empty())};
   // "cached plan must not change result type": the client will prepare the same text again. Drivers look at the routine
   // as well; other features that are not supported have the same SQLSTATE.
   const bool of_plan = reply.request.tag == protocol::client::bind || reply.request.tag == protocol::client::execute ||
@@ -131,7 +133,7 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
   if (stale) aftermath_.any = aftermath_.plans_expired = true;
   if (replay_.refused(refusal)) {
     client_.desk.to_client.clear();  // RowDescription and the like, not sent yet
-    if (!refusal.conflict() && !stale) learn_needs_primary();
+    if (refusal.teaches() && !stale) learn_needs_primary();
     forwarding_ = false;
     return true;
   }
@@ -154,7 +156,11 @@ void Conversation::unit_answered() {
   if (!replay_.swallowing()) ++aftermath_.units;
   aftermath_.any = true;
   if (unit_.writes) aftermath_.wrote = true;
-  client_.block.ready(status, !more);
+  if (replay_.swallowing()) {
+    take_back_refused();
+  } else {
+    client_.block.ready(status, !more);
+  }
   if (pins_.ready(status, more) && client_.statements.settled()) client_.statements.deallocate_all();
   if (status != 'I') return;
   if (unit_.ddl) {
@@ -166,7 +172,28 @@ void Conversation::unit_answered() {
 }
 
 bool Conversation::may_end() const {
-  return at_rest() && (replay_.swallowing() || !pinned());
+  // The refusal of a block's first statement leaves the standby in a failed block, which the cleaning ends.
+  if (replay_.swallowing()) return unit_.refusal_read && server_.framer.at_boundary() && server_.owed() == 0;
+  return at_rest() && !pinned();
+}
+
+// A standby refused the unit, which runs again from its beginning: undoes what it has done to the client's block and
+// names. All of it is settled.
+void Conversation::take_back_refused() {
+  unit_.refusal_read = true;
+  client_.block.take_back();
+  protocol::Framer framer(protocol::Direction::from_client);
+  // Parse messages succeed in their order: those behind the first `parsed` were never run.
+  for (protocol::Bytes rest = replay_.bytes(); !rest.empty() && unit_.parsed > 0;) {
+    const auto frame = framer.next(rest);
+    if (frame.kind != Frame::Kind::start || !frame.last) return;
+    rest = rest.subspan(frame.bytes.size());
+    if (frame.tag != protocol::client::parse) continue;
+    --unit_.parsed;
+    const auto parse = protocol::parse_parse(frame.body());
+    if (!parse || parse->name.empty()) continue;
+    client_.statements.settle(client_.statements.close(parse->name).cookie, protocol::Outcome::completed);
+  }
 }
 
 void Conversation::learn_needs_primary() {

@@ -302,7 +302,7 @@ Task<ServerLease> ClientLogin::lease() {
   while (still_there()) {
     const auto& topology = pool.topology();
     std::optional<health::MemberIndex> member = topology.primary;
-    for (health::MemberIndex i = 0; !member && i < topology.members.size(); ++i) {
+    for (health::MemberIndex i = 0; !member && !refused_by_replica_ && i < topology.members.size(); ++i) {
       if (topology.members[i].accepts_reads) member = i;
     }
     if (member) {
@@ -319,13 +319,28 @@ Task<ServerLease> ClientLogin::lease() {
     }
     auto outcome = co_await wait_->ended();
     wait_.reset();
-    if (auto* error = std::get_if<Error>(&outcome)) {
+    if (const auto* refused = std::get_if<Waiter::NotLetIn>(&outcome)) {
+      if (wait_for_primary_instead(for_primary)) continue;
+      refuse(refused->error);
+      co_return ServerLease();
+    }
+    if (const auto* error = std::get_if<Error>(&outcome)) {
       refuse(*error);
       co_return ServerLease();
     }
     if (auto* lease = std::get_if<ServerLease>(&outcome)) co_return std::move(*lease);
   }
   co_return ServerLease();
+}
+
+// A replica doesn't let the user in, or refuses the client's settings: it may not have heard of them yet. True: there is
+// nobody to ask but the primary that is to come.
+bool ClientLogin::wait_for_primary_instead(bool refused_by_primary) {
+  if (refused_by_primary || refused_by_replica_ || result_.identity.settings->route == config::Route::replica) {
+    return false;
+  }
+  refused_by_replica_ = true;
+  return true;
 }
 
 // The client is told what a server reports with this client's settings applied. Known settings need no server; others
@@ -339,8 +354,13 @@ Task<bool> ClientLogin::welcome() {
     if (!lease) co_return false;
     if (!lease->link.open()) continue;  // it ended on its way here
     if (!still_there()) co_return false;
+    const bool of_primary = lease->home->member() == pool.topology().primary;
     aligner_.emplace(pool.context(), std::move(lease), wanted);
     const auto end = co_await aligner_->run();
+    if (end == Aligner::End::refused && wait_for_primary_instead(of_primary)) {
+      aligner_.reset();
+      continue;
+    }
     if (end == Aligner::End::refused) refuse(aligner_->error());
     auto aligned = aligner_->take_lease();
     aligner_.reset();

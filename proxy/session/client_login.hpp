@@ -66,6 +66,7 @@ class ClientLogin {
   [[nodiscard]] bool still_there();
   Task<bool> welcome();
   Task<ServerLease> lease();
+  [[nodiscard]] bool wait_for_primary_instead(bool refused_by_primary);
   [[nodiscard]] std::optional<std::string> take_endpoint_places();
   [[nodiscard]] bool take_tenant_places();
   [[nodiscard]] bool take(const std::string& what, std::uint32_t limit);
@@ -84,6 +85,7 @@ class ClientLogin {
   std::optional<Derivation> derivation_;
   std::optional<Waiter> wait_;
   std::optional<Aligner> aligner_;
+  bool refused_by_replica_ = false;  // it waits for a primary, which may know better
 };
 
 }  // namespace holdfast::proxy

@@ -160,7 +160,12 @@ bool ClientSession::begin_wait(Step step) {
 void ClientSession::end_wait(Waiter::Outcome outcome) {
   wait_.reset();
   if (!link_.open()) return;
-  if (auto* error = std::get_if<Error>(&outcome)) {
+  if (const auto* refused = std::get_if<Waiter::NotLetIn>(&outcome)) {
+    if (!goes_to_primary_instead()) {
+      refuse_unit(refused->error);
+      flush_to_client();
+    }
+  } else if (const auto* error = std::get_if<Error>(&outcome)) {
     refuse_unit(*error);
     flush_to_client();
   } else if (auto* lease = std::get_if<ServerLease>(&outcome)) {
@@ -178,8 +183,17 @@ Task<> ClientSession::align() {
   if (end == Aligner::End::canceled) error = protocol::told(Tell::canceled);
   aligner_.reset();
   if (!error || !link_.open()) co_return;
+  if (end == Aligner::End::refused && goes_to_primary_instead()) co_return;
   refuse_unit(*error);
   flush_to_client();
+}
+
+// The member doesn't let the user in, or refuses the client's settings. A standby may not have heard yet of the database,
+// the role, or what a setting names; the primary says what is true. True: the unit is routed there.
+bool ClientSession::goes_to_primary_instead() {
+  if (routing_->kind != Waiter::Kind::read || settings().route == config::Route::replica) return false;
+  routing_->force_primary = true;
+  return true;
 }
 
 // Processes what has come from the client, then sends once to each side.

@@ -94,6 +94,7 @@ class ClientSession final : private ServerUser {
   [[nodiscard]] bool begin_wait(Step step);
   void end_wait(Waiter::Outcome outcome);
   Task<> align();
+  [[nodiscard]] bool goes_to_primary_instead();
   Step pass();
   Step process();
   void note_vintage();

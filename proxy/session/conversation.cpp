@@ -65,7 +65,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
   const bool begins = !unit_.open;
   // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
   if (begins && !of_copy(frame.tag)) {
-    if (!exchange.idle() && must_wait()) return Taken::wait;
+    if (replay_.swallowing() || (!exchange.idle() && must_wait())) return Taken::wait;
     begin_unit(frame.tag);
   } else if (exchange.idle()) {
     limit_time();  // it goes on behind a Flush
@@ -120,15 +120,15 @@ void Conversation::more_from_client(const Frame& frame, const protocol::Framer& 
 // after a refusal it must be possible to send the one unit again. It also waits behind a deferred BEGIN: until that is
 // answered, it is unknown whether the unit would run inside the block.
 bool Conversation::must_wait() const {
-  const bool alone =
-      (replay_.swallowing() || role_ == Role::replica) && server_.exchange.transaction_status() == 'I' && !pinned();
+  const bool alone = role_ == Role::replica && server_.exchange.transaction_status() == 'I' && !pinned();
   return alone || client_.block.state() == protocol::Block::State::opening;
 }
 
 void Conversation::begin_unit(char tag) {
   replay_.began(may_repeat_);
   unit_.open = true;
-  unit_.names = false;
+  unit_.closes = false;
+  unit_.parsed = 0;
   limit_time();
   if (client_.block.state() != protocol::Block::State::deferred || tag == client::sync) return;
   // Sends the deferred BEGIN in front of the block's first statement.
@@ -248,7 +248,7 @@ Conversation::Taken Conversation::statement(const Frame& frame) {
   if (pending_errors_.full()) return Taken::wait;
   const auto understood = client_.tables.prepared.understand(frame, client_.statements);
   if (understood.fault == protocol::StatementMessage::Fault::wait) return Taken::wait;
-  if (frame.tag == client::close || (frame.tag == client::parse && understood.named)) unit_.names = true;
+  if (frame.tag == client::close) unit_.closes = true;
   if (frame.tag == client::bind) bound(frame, understood);
   const auto plan = send_ahead(understood, frame);
   switch (plan.kind) {
@@ -356,7 +356,9 @@ protocol::Loss Conversation::server_lost(bool cut) {
   for (const auto& request : loss.unanswered) {
     if (request.cookie != 0) client_.statements.settle(request.cookie, protocol::Outcome::skipped);
   }
+  const bool swallowed = replay_.swallowing();
   replay_.lost(loss, cut);
+  if (swallowed && replay_.again() == Replay::Again::on_primary) take_back_refused();
   return loss;
 }
 

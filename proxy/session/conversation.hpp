@@ -126,7 +126,9 @@ class Conversation {
   struct UnitInFlight {
     bool open = false;
     bool writes = false;                           // a statement since the last ReadyForQuery may have written
-    bool names = false;                            // it makes or closes named statements
+    bool closes = false;                           // it closes statements or portals
+    bool refusal_read = false;                     // a standby refused it, and all its answers have come
+    std::uint32_t parsed = 0;                      // Parse messages of it that have succeeded
     bool ddl = false;                              // plans made before may be stale once it commits
     std::optional<protocol::sql::Verdict> judged;  // of its only Query, known from routing
   };
@@ -157,6 +159,7 @@ class Conversation {
   void local(const protocol::Request& request);
   void settle(const protocol::Reply& reply);
   void unit_answered();
+  void take_back_refused();
   void pass(const protocol::Frame& frame, bool to_client);
 
   const ClientFacts& client_;

@@ -19,8 +19,14 @@ namespace {
 // A unit whose end is not within so many bytes is routed as a write.
 constexpr std::size_t longest_looked_at = 64 * 1024;
 
+MemberPool& member_of(const void* pool, health::MemberIndex member) {
+  return const_cast<Pool*>(static_cast<const Pool*>(pool))->member(member);  // NOLINT: made on first use
+}
 std::size_t load_of(const void* pool, health::MemberIndex member) {
-  return const_cast<Pool*>(static_cast<const Pool*>(pool))->member(member).load();  // NOLINT: made on first use
+  return member_of(pool, member).load();
+}
+bool lets_in(const void* pool, health::MemberIndex member) {
+  return member_of(pool, member).lets_in();
 }
 
 }  // namespace
@@ -98,7 +104,7 @@ Route ClientSession::choose() const {
                        .now = context_.reactor.now(),
                        .last_write_anywhere = TimePoint(health::Clock::duration(written)),
                        .has_waited = routing_->has_waited,
-                       .loads = {.of_what = &pool(), .ask = &load_of},
+                       .loads = {.of_what = &pool(), .ask = &load_of, .lets_in = &lets_in},
                        .last_replica = pool().last_replica});
 }
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "protocol/loss.hpp"
 #include "tests/proxy/talk.hpp"
@@ -129,6 +131,18 @@ TEST_F(ConversationEnd, conflict_with_replay_teaches_nothing) {
   EXPECT_EQ(talk.identity.classifier->verdict("SELECT 1 FROM t").access, protocol::sql::Access::read);
 }
 
+// A standby that has not replayed some DDL: it will run the same statement in a moment.
+TEST_F(ConversationEnd, what_a_standby_does_not_have_yet_is_asked_of_the_primary_and_teaches_nothing) {
+  for (const char* state : {"42P01", "42703", "3F000", "22P02", "XX000"}) {
+    ask_standby(query("SELECT 1 FROM t"));
+    talk.server(error(state) + ready());
+    EXPECT_EQ(talk.said(0), "Q:SELECT 1 FROM t") << state;
+    EXPECT_EQ(talk.identity.classifier->verdict("SELECT 1 FROM t").access, protocol::sql::Access::read) << state;
+    talk.server(error(state) + ready());
+    EXPECT_EQ(talk.heard(), "E"s + state + " ZI") << "the primary's own answer";
+  }
+}
+
 TEST_F(ConversationEnd, error_that_is_no_refusal_is_told) {
   ask_standby(query("SELECT 1/0"));
   talk.server(error("22012") + ready());
@@ -158,20 +172,48 @@ TEST_F(ConversationEnd, refusal_is_told_when_something_of_the_answer_was_passed_
   EXPECT_EQ(talk.said(0), "");
 }
 
-TEST_F(ConversationEnd, refusal_is_told_when_the_proxy_has_answered_a_part_of_the_unit) {
+// ParseComplete of the proxy's own goes out with the pass: until then it can be taken back, and so can the name.
+TEST_F(ConversationEnd, refusal_takes_back_the_names_of_its_unit) {
   ask_standby(parse("mine", "SELECT 1") + sync());
   talk.server(parsed + ready());
   talk.heard();
-  ask_standby(parse("yours", "SELECT 1") + bind("yours") + execute() + sync());
-  talk.server(bound + error("25006") + ready());
-  EXPECT_EQ(talk.heard(), "1 2 E25006 ZI");
+  ask_standby(parse("yours", "SELECT 1") + bind("yours") + execute() + parse("mine", "SELECT 2") + sync());
+  talk.server(bound + error("42P01") + ready());
+  EXPECT_EQ(talk.heard(), "");
+  EXPECT_EQ(talk.said(0), "P:hf_1:SELECT 1 B:hf_1 E D:Shf_0 S") << "the name that was there before is still in use";
+  talk.server(parsed + bound + one_row() + error("26000") + ready());
+  EXPECT_EQ(talk.heard(), "1 2 D:one C:SELECT 1 E42P05 ZI");
   EXPECT_EQ(talk.statements.find("yours").answer, ClientStatements::Answer::ok);
+  EXPECT_EQ(talk.statements.find("mine").answer, ClientStatements::Answer::ok);
 }
 
-TEST_F(ConversationEnd, refusal_is_told_when_names_have_changed) {
+TEST_F(ConversationEnd, refusal_takes_back_names_that_the_standby_has_taken) {
   ask_standby(parse("mine", "SELECT 1") + bind("mine") + execute() + sync());
-  talk.server(parsed + bound + error("25006") + ready());
-  EXPECT_EQ(talk.heard(), "1 2 E25006 ZI");
+  talk.server(parsed + bound + error("22P02") + ready());
+  EXPECT_EQ(talk.heard(), "");
+  EXPECT_EQ(talk.said(0), "P:hf_1:SELECT 1 B:hf_1 E S");
+  talk.server(parsed + bound + one_row() + ready());
+  EXPECT_EQ(talk.heard(), "1 2 D:one C:SELECT 1 ZI");
+  EXPECT_EQ(talk.statements.find("mine").answer, ClientStatements::Answer::ok);
+}
+
+TEST_F(ConversationEnd, names_of_a_refused_unit_are_taken_back_too_when_the_standby_dies_behind_its_refusal) {
+  ask_standby(parse("mine", "SELECT 1") + bind("mine") + execute() + sync());
+  talk.server(parsed + bound + error("22P02"));
+  talk.lose();
+  talk.give_up_server();
+  talk.client({});
+  talk.server(parsed + bound + one_row() + ready());
+  EXPECT_EQ(talk.heard(), "1 2 D:one C:SELECT 1 ZI");
+}
+
+TEST_F(ConversationEnd, refusal_is_told_when_something_was_closed) {
+  ask_standby(parse("mine", "SELECT 1") + sync());
+  talk.server(parsed + ready());
+  talk.heard();
+  ask_standby(close("mine") + parse("", "SELECT 1 FROM t") + sync());
+  talk.server(error("42P01") + ready());
+  EXPECT_EQ(talk.heard(), "3 E42P01 ZI");
 }
 
 TEST_F(ConversationEnd, refusal_of_the_parse_itself_changes_no_name) {
@@ -198,12 +240,36 @@ TEST_F(ConversationEnd, refusal_is_told_inside_a_block) {
   EXPECT_EQ(talk.heard(), "C:BEGIN ZT E25006 ZE");
 }
 
-TEST_F(ConversationEnd, refusal_of_a_blocks_first_statement_is_told) {
+// The BEGIN was deferred: no more than that has been told of the block.
+TEST_F(ConversationEnd, block_whose_first_statement_a_standby_refuses_begins_again_on_the_primary) {
+  talk.answers_locally = true;
+  talk.on_unlink = [](Talk::Server& server) { server.session.exchange.reset('I'); };  // as its cleaning does
+  const std::vector<std::pair<std::string, std::string>> firsts{
+      {query("SELECT 1"), one_row()}, {run("SELECT 1"), parsed + bound + one_row()}};
+  for (const auto& [first, answer] : firsts) {
+    talk.client(query("BEGIN READ ONLY"));
+    ask_standby(first);
+    talk.server(parsed + bound + complete("BEGIN") + error("42P01") + ready('E'));
+    EXPECT_EQ(talk.heard(), "C:BEGIN ZT");
+    EXPECT_EQ(talk.block.state(), protocol::Block::State::opening);
+    EXPECT_TRUE(talk.said(0).starts_with("P:BEGIN READ ONLY B E "));
+    talk.server(parsed + bound + complete("BEGIN") + answer + ready('T'));
+    EXPECT_EQ(talk.block.state(), protocol::Block::State::open);
+    talk.client(query("COMMIT"));
+    talk.server(complete("COMMIT") + ready());
+    talk.heard();
+    talk.said(0);
+  }
+}
+
+TEST_F(ConversationEnd, refusal_of_a_blocks_second_statement_is_told) {
   talk.answers_locally = true;
   talk.client(query("BEGIN READ ONLY"));
   ask_standby(query("SELECT 1"));
-  talk.server(parsed + bound + complete("BEGIN") + error("25006") + ready('E'));
-  EXPECT_EQ(talk.heard(), "C:BEGIN ZT E25006 ZE");
+  talk.server(parsed + bound + complete("BEGIN") + one_row() + ready('T'));
+  talk.client(query("SELECT 1"));
+  talk.server(error("42P01") + ready('E'));
+  EXPECT_EQ(talk.heard(), "C:BEGIN ZT D:one C:SELECT 1 ZT E42P01 ZE");
   EXPECT_EQ(talk.said(0), "");
 }
 

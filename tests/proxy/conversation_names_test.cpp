@@ -50,8 +50,8 @@ TEST_F(ConversationNames, error_of_a_parse_that_was_injected_is_the_clients) {
   prepare("mine", "SELECT c FROM t");
   talk.next = 1;
   talk.client(run_named("mine"));
-  talk.server(error("42P01") + ready());
-  EXPECT_EQ(talk.heard(), "E42P01 ZI");
+  talk.server(error("54001") + ready());
+  EXPECT_EQ(talk.heard(), "E54001 ZI");
   EXPECT_EQ(known("mine"), Answer::ok);
   talk.client(run_named("mine"));
   EXPECT_EQ(talk.said(1), "P:hf_1:SELECT c FROM t B:hf_1 E S P:hf_1:SELECT c FROM t B:hf_1 E S");

@@ -47,6 +47,11 @@ class RouterTest : public ::testing::Test {
                                    .ask =
                                        [](const void* of_what, health::MemberIndex member) {
                                          return (*static_cast<const std::array<std::size_t, 3>*>(of_what))[member];
+                                       },
+                                   .lets_in =
+                                       [](const void* of_what, health::MemberIndex member) {
+                                         const auto& busy = *static_cast<const std::array<std::size_t, 3>*>(of_what);
+                                         return busy[member] != lets_nobody_in;
                                        }},
                          .last_replica = last_replica});
   }
@@ -65,6 +70,7 @@ class RouterTest : public ::testing::Test {
   }
   std::string where(std::string_view sql) const { return where(classify(sql)); }
 
+  static constexpr std::size_t lets_nobody_in = 99;
   const TimePoint now{1h};
   health::Topology topology;
   std::shared_ptr<health::FreshnessMarks> marks = std::make_shared<health::FreshnessMarks>(3);
@@ -323,6 +329,16 @@ TEST_F(RouterTest, waits_for_no_replica_that_is_not_there) {
   seen.last_write = now;
   no_replicas();
   EXPECT_EQ(where("SELECT 1"), "primary (no_replica)");
+}
+
+// A standby that doesn't know the user or the database yet is asked again after its back-off only.
+TEST_F(RouterTest, replica_that_does_not_let_the_user_in_is_none_unless_there_is_nobody_else) {
+  loads = {0, lets_nobody_in, 1};
+  EXPECT_EQ(where("SELECT 1"), "replica 2 (read)");
+  loads = {0, lets_nobody_in, lets_nobody_in};
+  EXPECT_EQ(where("SELECT 1"), "primary (no_replica)");
+  settings.route = config::Route::replica;
+  EXPECT_EQ(where("SELECT 1"), "replica 1 (read)") << "it says itself why not";
 }
 
 // ---- balance
