@@ -2,7 +2,8 @@
 //
 // Task: sends one statement (parameters.hpp), alone; its answers are the proxy's. It takes a round trip of its own: if
 // it went along with the query, its failure would come when the query had already run under the wrong settings. A
-// server that has the settings is sent nothing. Thread: any one; no locks. Lifetime: from the moment the server is
+// server that has the settings is sent nothing. What other clients' sequences have left is discarded with it, for a
+// client that may look (manual, DISCARD SEQUENCES). Thread: any one; no locks. Lifetime: from the moment the server is
 // taken until state() is `aligned` or `refused`.
 //
 //   begin() ──nothing to do──> aligned
@@ -23,7 +24,11 @@ class Alignment {
  public:
   enum class State : std::uint8_t { asking, aligned, refused };
 
-  Alignment(ServerSession& server, SettingsRef wanted) : server_(server), wanted_(std::move(wanted)) {}
+  // `forget`: others' sequence values as well.
+  enum class Sequences : std::uint8_t { keep, forget };
+
+  Alignment(ServerSession& server, SettingsRef wanted, Sequences sequences = Sequences::keep)
+      : server_(server), wanted_(std::move(wanted)), sequences_(sequences) {}
 
   // Appends what must be sent. The server must be idle.
   State begin(std::vector<std::byte>& out);
@@ -40,6 +45,7 @@ class Alignment {
  private:
   ServerSession& server_;
   SettingsRef wanted_;
+  Sequences sequences_;
   std::optional<Error> error_;
   State state_ = State::asking;
 };

@@ -72,6 +72,16 @@ Cleaning::Step Cleaning::next(ServerSession& server, Cancels cancels, std::vecto
     write_sync(out);
     return Step::send;
   }
+  if (state_ == State::auditing) {
+    // Whoever doesn't answer may have anything.
+    finished_ = audit_failed_ ? Hidden::anything : audited_.value_or(Hidden::anything);
+    server.judge(*finished_);
+  } else if (server.unproven()) {
+    // Also if everything is discarded: custom settings stay behind.
+    state_ = State::auditing;
+    run(server, audit_query(), out);
+    return Step::send;
+  }
   if (state_ == State::discarding) {
     server.emptied();
     discarded_ = true;

@@ -2,7 +2,8 @@
 // that it must be closed.
 //
 // Task: ends what is in flight (a cancel request, CopyFail, a Sync that can't commit), rolls back, discards the
-// session's state, and checks each step by its answer. Driven by the server's reader: next() after every pass over its
+// session's state, and checks each step by its answer. If it can't be told from the texts whether there is any state,
+// the catalogue is asked. Driven by the server's reader: next() after every pass over its
 // answers, and when a cancel request has ended. Thread: any one; no locks. Lifetime: from the moment the client gave up
 // the server until `release` or `close`.
 //
@@ -10,12 +11,17 @@
 //     │ in flight: cancel once, then wait                            │
 //     │ COPY FROM, open batch: ended once                            v
 //     └──────idle, no block──────> in doubt whether a further ReadyForQuery comes? ──yes──> proving ──idle──┐
-//                                  dirty? ──yes──> discarding ──idle──> clean ──> release      <────────────┘
-//                                    └───no─────────────────────────────^
-//   an error in answer to our own, half a message of the client's, LOAD, a broken exchange: close
+//      ┌───────────────────────────── dirty? ──yes──> discarding ──idle──> clean ──> release  <───────────────┘
+//      no                               ^ hidden code left something, or nobody knows │
+//      └─> unproven? ──yes──> auditing ─┴── it can't have ────────────────────────────┘
+//                └───no───────────────────────────────────────────────────────────────^
+//   an error in answer to our own (but not to the audit), half a message of the client's, LOAD, a broken exchange:
+//   close
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "protocol/server_session.hpp"
@@ -31,7 +37,7 @@ class Cleaning {
     release,  // it may serve others
     close,    // its state is unknown or can't be undone
   };
-  enum class State : std::uint8_t { draining, rolling_back, proving, discarding, clean };
+  enum class State : std::uint8_t { draining, rolling_back, proving, auditing, discarding, clean };
 
   // State of the cancel requests to this server.
   struct Cancels {
@@ -41,7 +47,13 @@ class Cleaning {
 
   [[nodiscard]] Step next(ServerSession& server, Cancels cancels, std::vector<std::byte>& out);
   // An ErrorResponse came to a message of our own.
-  void failed() { failed_ = true; }
+  void failed() { (state_ == State::auditing ? audit_failed_ : failed_) = true; }
+  // A DataRow came to a message of our own.
+  void row(Bytes body) {
+    if (state_ == State::auditing) audited_ = read_audit(body);
+  }
+  // What the audit that has just ended found out; once.
+  [[nodiscard]] std::optional<Hidden> take_audit() { return std::exchange(finished_, std::nullopt); }
   [[nodiscard]] State state() const { return state_; }
   // Whether DISCARD ALL ran; for a counter.
   [[nodiscard]] bool discarded() const { return discarded_; }
@@ -55,6 +67,9 @@ class Cleaning {
   bool copy_ended_ = false;
   bool failed_ = false;
   bool discarded_ = false;
+  bool audit_failed_ = false;
+  std::optional<Hidden> audited_;
+  std::optional<Hidden> finished_;
 };
 
 }  // namespace holdfast::protocol

@@ -1,5 +1,7 @@
 #include "protocol/frontend.hpp"
 
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "protocol/message.hpp"
@@ -209,6 +211,16 @@ void write_cancel_request(Out& out, std::uint32_t pid, Bytes secret) {
   Writer w(out);
   w.begin(0).u32(cancel_request_code).u32(pid).bytes(secret);
   w.end();
+}
+
+sql::Verdict verdict_of_call(const Frame& frame) {
+  constexpr auto large_objects = std::to_array<std::uint32_t>(
+      {715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172});
+  Reader reader(frame.body());
+  const auto oid = reader.u32();
+  sql::Verdict verdict{.access = sql::Access::write, .effects = sql::Effect::unknown_function};
+  if (reader.ok() && std::ranges::find(large_objects, oid) != large_objects.end()) verdict.effects = sql::Effect::none;
+  return verdict;
 }
 
 }  // namespace holdfast::protocol

@@ -16,6 +16,8 @@
 
 #include "protocol/bytes.hpp"
 #include "protocol/error.hpp"
+#include "protocol/framer.hpp"
+#include "protocol/sql/verdict.hpp"
 
 namespace holdfast::protocol {
 
@@ -107,5 +109,9 @@ void write_startup(Out& out, std::uint32_t version, std::span<const NameValue> p
 void write_ssl_request(Out& out);
 void write_gssenc_request(Out& out);
 void write_cancel_request(Out& out, std::uint32_t pid, Bytes secret);
+
+// What a FunctionCall may do to the session: a call by oid, of any function. Those of libpq's large objects (lo_open and
+// others, src/interfaces/libpq/fe-lobj.c; their oids are PostgreSQL's own, pg_proc.dat) leave nothing behind.
+[[nodiscard]] sql::Verdict verdict_of_call(const Frame& frame);
 
 }  // namespace holdfast::protocol

@@ -2,19 +2,21 @@
 // that says whether the server may serve another client.
 //
 // Task: combines the exchange, the statements that the server knows, the settings put on top of its defaults, the
-// parameters that it last reported, the session state left behind since it was last clean, and how many bytes of a
-// client's message it still lacks. Owner: the server's link. Thread: its worker's. Lifetime: the connection's; a
+// parameters that it last reported, the session state left behind since it was last clean (seen in a text, or possible
+// by the catalogue), and how many bytes of a client's message it still lacks. Owner: the server's link. Thread: its worker's. Lifetime: the connection's; a
 // hand-over to another worker begins a new one.
 #pragma once
 
 #include <cstdint>
 
+#include "protocol/catalogue_audit.hpp"
 #include "protocol/exchange.hpp"
 #include "protocol/framer.hpp"
 #include "protocol/parameters.hpp"
 #include "protocol/reported.hpp"
 #include "protocol/server_statements.hpp"
 #include "protocol/sql/verdict.hpp"
+#include "protocol/traces.hpp"
 
 namespace holdfast::protocol {
 
@@ -33,14 +35,50 @@ class ServerSession {
   void owes(std::uint32_t bytes) { owed_ = bytes; }
   [[nodiscard]] std::uint32_t owed() const { return owed_; }
 
+  // The client that has it from now on; never 0.
+  void serves(std::uint64_t client) { client_ = client; }
   // Session state was left behind, or may have been.
   void soil(sql::Effect effects) { dirt_ |= effects; }
   [[nodiscard]] sql::Effect dirt() const { return dirt_; }
+  // Its client's start-up settings have some of the application's own.
+  void makes_placeholders() { traces_.placeholders.add(client_); }
+  // It can't be made fit for somebody else: it is closed.
+  void give_up() { soil(sql::Effect::load); }
+  // A statement of its client goes to it. What hidden code of the database may have done behind it is judged before
+  // somebody else gets the server.
+  void runs(const sql::Verdict& verdict) {
+    if (verdict.access == sql::Access::nothing) return;
+    const bool writes = verdict.access == sql::Access::write;
+    unproven_ |= writes ? ran_writes : ran_reads;
+    if (writes) traces_.sequences.add(client_);
+    if (has(verdict.effects, sql::Effect::custom_setting)) traces_.placeholders.add(client_);
+    if (has(verdict.effects, sql::Effect::unknown_function | sql::Effect::unparsed)) traces_.placeholders.add_unknown();
+  }
+  // Statements ran of which it isn't known yet what they left.
+  [[nodiscard]] bool unproven() const { return unproven_ != 0; }
+  // What the database's hidden code can do.
+  void judge(Hidden hidden) {
+    const bool left = has(hidden, Hidden::reads_leave) ? unproven_ != 0
+                                                       : has(hidden, Hidden::writes_leave) && unproven_ >= ran_writes;
+    if (left) {
+      soil(sql::Effect::discard);
+      traces_.placeholders.add_unknown();
+    }
+    unproven_ = 0;
+  }
+  [[nodiscard]] const Traces& traces() const { return traces_; }
+  void inherit(const Traces& traces) { traces_ = traces; }
+  // Its client would find values of other clients' sequences.
+  [[nodiscard]] bool has_sequences_of_others() const { return traces_.sequences.by_others_than(client_); }
+  // DISCARD SEQUENCES succeeded.
+  void forgot_sequences() { traces_.sequences.clear(); }
   // DISCARD ALL succeeded.
   void emptied() {
     statements.clear();
     settings = {};
     dirt_ = sql::Effect::none;
+    unproven_ = 0;
+    traces_.sequences.clear();
   }
 
   // Nothing is in flight, no transaction is open, and no message is half sent or half received: its client may give it
@@ -50,7 +88,7 @@ class ServerSession {
   [[nodiscard]] bool waits_for_rest() const { return exchange.quiet() && framer.at_boundary(); }
   // Certainly at rest, and without traces of the client that it served: any client may have it.
   [[nodiscard]] bool may_serve_others() const {
-    return at_rest() && exchange.may_release() && dirt_ == sql::Effect::none;
+    return at_rest() && exchange.may_release() && dirt_ == sql::Effect::none && unproven_ == 0;
   }
 
   // Settles the statement operations of the request that `reply` finished or failed, and of those dropped because of
@@ -71,8 +109,14 @@ class ServerSession {
     statements.settle(cookie, outcome);
   }
 
+  static constexpr std::uint8_t ran_reads = 1;
+  static constexpr std::uint8_t ran_writes = 2;
+
   std::uint32_t owed_ = 0;
   sql::Effect dirt_ = sql::Effect::none;
+  std::uint8_t unproven_ = 0;  // what has run since it was last judged
+  std::uint64_t client_ = 0;
+  Traces traces_;
 };
 
 }  // namespace holdfast::protocol

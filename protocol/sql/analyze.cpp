@@ -64,6 +64,8 @@ class Analysis {
   const ReadFunctions& read_functions_;
   Verdict verdict_{.access = Access::nothing};
   bool ends_or_begins_ = false;
+  bool names_settings_ = false;  // the view pg_settings
+  bool changes_rows_ = false;    // there is an INSERT, UPDATE, DELETE or MERGE in it
 };
 
 bool same_word(std::string_view a, std::string_view b) {
@@ -75,6 +77,11 @@ bool is_temp_schema(std::string_view name) {
   return name.starts_with("pg_temp");
 }
 
+// A setting of an application or an extension: app.user.
+bool is_custom(std::string_view name) {
+  return name.find('.') != std::string_view::npos;
+}
+
 void Analysis::statement(Index node) {
   std::string_view type = tree_[node].key;
   if (type == "SelectStmt") {
@@ -82,6 +89,7 @@ void Analysis::statement(Index node) {
     walk(node, {});
   } else if (type == "InsertStmt" || type == "UpdateStmt" || type == "DeleteStmt" || type == "MergeStmt") {
     writes();
+    changes_rows_ = true;
     walk(node, {});
   } else if (type == "ExplainStmt") {
     explain(node);
@@ -94,6 +102,8 @@ void Analysis::statement(Index node) {
   } else {
     utility(node, type);
   }
+  // The rule of that view calls set_config().
+  if (names_settings_ && changes_rows_) writes(Effect::set | Effect::custom_setting | Effect::unknown_function);
   // A pinned session must have a server of the primary, or its next write would have nowhere to go.
   constexpr auto tracked = static_cast<std::uint32_t>(Effect::set | Effect::role);
   if (has(verdict_.effects, static_cast<Effect>(static_cast<std::uint32_t>(pinning) & ~tracked)))
@@ -101,7 +111,9 @@ void Analysis::statement(Index node) {
 }
 
 void Analysis::utility(Index node, std::string_view type) {
-  if (type == "VariableShowStmt") return writes(Effect::role_question);
+  if (type == "VariableShowStmt") {
+    return writes(Effect::role_question | (is_custom(tree_.text(node, "name")) ? Effect::asks_setting : Effect::none));
+  }
   if (type == "DiscardStmt" || type == "UnlistenStmt") return reads(Effect::discard);
   if (type == "DeallocateStmt") {
     return reads(tree_.member(node, "name") == none ? Effect::discard : Effect::sql_deallocate);
@@ -158,6 +170,13 @@ void Analysis::definition(Index node, std::string_view type) {
   bool runs_later = std::ranges::find(stored, type) != stored.end();
   Effect before = verdict_.effects;
   walk(node, {.executes = true, .functions = !runs_later});
+  // A temporary table changes nobody else's catalogue.
+  const bool table = type == "CreateStmt" || type == "CreateTableAsStmt";
+  if (table && has(verdict_.effects, Effect::temp_object) && !has(before, Effect::temp_object)) {
+    verdict_.effects = static_cast<Effect>(static_cast<std::uint32_t>(verdict_.effects) &
+                                           ~static_cast<std::uint32_t>(Effect::ddl));
+    verdict_.effects |= Effect::local_setting;  // its name means something else from now on
+  }
   // ON COMMIT DROP: gone with the transaction.
   std::string_view on_commit = tree_.text(node, "oncommit");
   if (on_commit.empty()) on_commit = tree_.text(tree_.member(node, "into"), "onCommit");
@@ -273,6 +292,9 @@ void Analysis::variable(Index node) {
   bool of_transaction = same_word(name, "transaction_read_only") || same_word(name, "transaction_isolation") ||
                         same_word(name, "transaction_deferrable");
   if (of_transaction) at_least(Access::write);
+  if (is_custom(name)) verdict_.effects |= Effect::custom_setting;
+  // Nothing resets the generator of random(): whoever is next would see the same numbers.
+  if (same_word(name, "seed")) return writes(Effect::load);
   if (tree_.text(node, "is_local") == "true") {
     verdict_.control = TransactionControl::other;
     return reads(decides_meaning(name) ? Effect::local_setting : Effect::none);
@@ -304,6 +326,7 @@ void Analysis::walk(Index node, Walk how) {
       if (how.executes) writes(Effect::ddl);
     } else if (key == "lockingClause" || key == "InsertStmt" || key == "UpdateStmt" || key == "DeleteStmt" ||
                key == "MergeStmt") {
+      if (key != "lockingClause") changes_rows_ = true;
       if (how.executes) writes();
     }
   }
@@ -317,6 +340,7 @@ void Analysis::relation(Index at, Walk how) {
   } else if (key == "schemaname") {
     if (is_temp_schema(text)) writes(Effect::temp_object);
   } else if (is_server_relation(text)) {
+    names_settings_ |= text == "pg_settings";
     writes(Effect::role_question);
   }
 }
@@ -360,7 +384,7 @@ void Analysis::call(Index node) {
     }
     if (name == "set_config" && stays_local(node)) {
       facts = {.kind = FunctionClass::safe};
-      verdict_.effects |= Effect::local_setting;
+      verdict_.effects |= Effect::local_setting | Effect::custom_setting;
     }
   } else if (schema == "information_schema" && name.starts_with("_pg_")) {
     facts.kind = FunctionClass::safe;

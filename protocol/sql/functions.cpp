@@ -15,12 +15,13 @@ static_assert(std::ranges::is_sorted(builtin_types));
 
 constexpr FunctionFacts write{.kind = FunctionClass::write};
 constexpr FunctionFacts role{.kind = FunctionClass::primary_only, .effects = Effect::role_question};
+constexpr FunctionFacts asks{.kind = FunctionClass::primary_only, .effects = Effect::role_question | Effect::asks_setting};
 constexpr FunctionFacts node{.kind = FunctionClass::node_local};
 constexpr FunctionFacts text{.kind = FunctionClass::runs_text, .effects = Effect::unknown_function};
 constexpr FunctionFacts lock{.kind = FunctionClass::write, .effects = Effect::advisory_lock};
 constexpr FunctionFacts unlock{.kind = FunctionClass::write, .effects = Effect::discard};
 constexpr FunctionFacts sequence{.kind = FunctionClass::write, .effects = Effect::sequence};
-constexpr FunctionFacts setting{.kind = FunctionClass::write, .effects = Effect::set};
+constexpr FunctionFacts setting{.kind = FunctionClass::write, .effects = Effect::set | Effect::custom_setting};
 // Leaves state in the server process that nothing resets: the server is closed afterwards.
 constexpr FunctionFacts process{.kind = FunctionClass::write, .effects = Effect::load};
 
@@ -35,7 +36,7 @@ constexpr auto table = std::to_array<Entry>({
     {"brin_desummarize_range", write},
     {"brin_summarize_new_values", write},
     {"brin_summarize_range", write},
-    {"current_setting", role},  // transaction_read_only, in_hot_standby: the name is a literal, not part of the shape
+    {"current_setting", asks},  // transaction_read_only, in_hot_standby: the name is a literal, not part of the shape
     {"currval", sequence},
     {"cursor_to_xml", text},
     {"cursor_to_xmlschema", text},
@@ -190,7 +191,7 @@ constexpr auto table = std::to_array<Entry>({
     {"query_to_xml_and_xmlschema", text},
     {"query_to_xmlschema", text},
     {"set_config", setting},  // analyze.cpp treats it as safe if its third argument is TRUE
-    {"setseed", setting},
+    {"setseed", process},
     {"setval", write},
     {"ts_rewrite", text},
     {"ts_stat", text},

@@ -53,6 +53,8 @@ enum class Effect : std::uint32_t {
   commits_itself = 1U << 17,   // (no pin) outside a block its effect may be there for good before its Sync: VACUUM,
                                // COMMIT PREPARED, ALTER SYSTEM, …
   local_setting = 1U << 18,    // (no pin) SET LOCAL, set_config(…, true): ends with the transaction
+  custom_setting = 1U << 19,   // (no pin) a setting of the application's own (app.user) comes into being, if only as ''
+  asks_setting = 1U << 20,     // (no pin) may ask for one: current_setting, SHOW
   cursor = 1U << 16,           // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
 };
 constexpr Effect operator|(Effect a, Effect b) {
@@ -91,7 +93,10 @@ struct Verdict {
   Hint hint = Hint::none;  // never changes the fields above: the router decides which wins
   // A proven read: may be sent a second time when a server died and no byte of its answer was passed on.
   [[nodiscard]] bool repeatable() const {
-    return access != Access::write && (effects == Effect::none || effects == Effect::local_setting);
+    return access != Access::write && !has_more_than(Effect::local_setting | Effect::custom_setting);
+  }
+  [[nodiscard]] bool has_more_than(Effect known) const {
+    return (static_cast<std::uint32_t>(effects) & ~static_cast<std::uint32_t>(known)) != 0;
   }
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };

@@ -13,6 +13,7 @@
 #include "proxy/base/runtime.hpp"
 #include "proxy/io/reactor.hpp"
 #include "proxy/io/task.hpp"
+#include "proxy/pool/catalogue.hpp"
 #include "proxy/pool/permits.hpp"
 #include "proxy/pool/welcomes.hpp"
 
@@ -24,6 +25,9 @@ class Handover;
 struct PoolShared {
   PermitBook permits;
   Welcomes welcomes;
+  CatalogueBook catalogues;
+  // Counts the changes of any schema that were seen to commit (protocol/vintage). Counted before the client is told.
+  std::atomic<std::uint64_t> schema{1};
   Places hold_places;  // limit: hold_limit
   KeyService key_service;
   // Posts what traffic saw to the cluster's monitor. Any thread.

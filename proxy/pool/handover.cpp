@@ -19,6 +19,7 @@ struct Handover::Parcel {
   std::vector<protocol::Parameter> reported;
   bool has_settings = false;
   bool has_statements = false;
+  protocol::Traces traces;
   std::uint64_t generation = 0;
   Pool::Credentials credentials;  // those that it was opened with
   TimePoint connected_at{};
@@ -33,6 +34,7 @@ void Handover::give(Handover& other, ServerLink& server, Permit permit) {
   parcel->generation = server.generation;
   parcel->connected_at = server.connected_at;
   parcel->has_settings = !server.session.settings.empty();
+  parcel->traces = server.session.traces();
   parcel->has_statements = server.session.statements.size() > 0;
   for (const auto& parameter : server.session.reported.parameters()) parcel->reported.push_back(parameter);
   parcel->credentials = server.home->pool().credentials();
@@ -63,6 +65,7 @@ void Handover::adopt(const PoolKey& key, health::MemberIndex member, Parcel parc
       server->session.reported = std::move(*with);
     }
   }
+  server->session.inherit(parcel.traces);
   // Statement names and settings belong to a worker's own tables: the server is emptied on arrival.
   if (parcel.has_settings || parcel.has_statements) server->session.soil(protocol::sql::Effect::discard);
   if (!server->link.attach_baggage(context_.reactor, std::move(parcel.baggage))) {

@@ -94,6 +94,11 @@ void MemberPool::returned(ServerLink& server) {
     server.let_go(pool_.context().reactor);  // its reader will end by itself, or has waited for this
     return;
   }
+  if (server.session.unproven()) {
+    const auto& context = pool_.context();
+    const auto schema = context.shared.schema.load(std::memory_order_acquire);
+    if (const auto hidden = pool_.catalogue().known(schema, context.reactor.now())) server.session.judge(*hidden);
+  }
   if (server.ready_for_others()) {
     release(server);
     return;
@@ -101,6 +106,13 @@ void MemberPool::returned(ServerLink& server) {
   enter(server, ServerLink::State::cleaning);
   server.cleaning_.emplace();
   clean(server);
+}
+
+// The audit has been answered: all pools of the database know.
+void MemberPool::learn_hidden(ServerLink& server, protocol::Hidden hidden) {
+  const auto now = std::chrono::steady_clock::now();
+  pool_.catalogue().learn(hidden, server.audit_schema_, now, now - server.sent_at);
+  pool_.context().counters.catalogue_audits.add();
 }
 
 void MemberPool::clean(ServerLink& server) {
@@ -112,11 +124,15 @@ void MemberPool::clean(ServerLink& server) {
     const bool possible = server.cancel_next_ && server.can_be_canceled();
     const auto step =
         server.cleaning_->next(server.session, {.under_way = server.cancels_ > 0, .possible = possible}, out);
+    if (const auto hidden = server.cleaning_->take_audit()) learn_hidden(server, *hidden);
     switch (step) {
       case Step::wait: return;
       case Step::cancel: cancel_query(server); continue;
       case Step::send:
         server.sent_at = pool_.context().reactor.now();
+        if (server.cleaning_->state() == protocol::Cleaning::State::auditing) {
+          server.audit_schema_ = pool_.context().shared.schema.load(std::memory_order_acquire);
+        }
         server.link.send(out);
         continue;
       case Step::release:

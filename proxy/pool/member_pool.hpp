@@ -86,6 +86,7 @@ class MemberPool {
   [[nodiscard]] bool hand_over(ServerLink& server);
   void give_back(Permit permit);
   void update_want();
+  void learn_hidden(ServerLink& server, protocol::Hidden hidden);
   [[nodiscard]] std::optional<TimePoint> oldest_wait() const;
   void fail_line(const Error& error);
   [[nodiscard]] const health::MemberStatus* status() const;

@@ -60,9 +60,13 @@ class Pool {
 
   [[nodiscard]] PoolContext& context() const { return context_; }
   [[nodiscard]] const PoolKey& key() const { return key_; }
+  // What hidden code the database has. Shared by the pools of all users and workers.
+  [[nodiscard]] Catalogue& catalogue() const { return *catalogue_; }
   [[nodiscard]] std::uint64_t id() const { return id_; }  // unique in this process
   // size, lifetime and idle timeout: those of the database and user, whatever the listener.
   [[nodiscard]] const config::EffectiveSettings& settings() const { return settings_; }
+  // A client has asked for lastval() or currval(): from then on no client writes on a server with others' sequences.
+  bool uses_sequences = false;
   // The replica that got the last read, for `balance: round_robin`.
   health::MemberIndex last_replica = 0;
 
@@ -76,6 +80,7 @@ class Pool {
   PoolContext& context_;
   PoolKey key_;
   const std::uint64_t id_;
+  std::shared_ptr<Catalogue> catalogue_;
   config::EffectiveSettings settings_;
   Credentials credentials_;
   std::uint64_t credentials_version_ = 0;

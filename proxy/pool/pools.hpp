@@ -21,6 +21,8 @@ class Pools {
   // Null: there is no such pool here, or this worker does not know the member yet.
   [[nodiscard]] MemberPool* find(const PoolKey& key, health::MemberIndex member);
 
+  [[nodiscard]] PoolShared& shared() const { return context_.shared; }
+
   void topology_changed(const health::TopologyPtr& topology);
   void reconfigure();
   // Called once a second. Removes pools that nothing uses.

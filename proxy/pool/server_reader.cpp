@@ -101,6 +101,7 @@ class ServerReader {
 
   bool message(const Frame& frame) {
     if (frame.tag == tag::parameter_status) return note_parameter(context_, server_, frame);
+    if (frame.tag == tag::data_row && server_.cleaning_ && frame.last) server_.cleaning_->row(frame.body());
     if (frame.tag == tag::notice_response || frame.tag == tag::error_response) note_evidence(context_, server_, frame);
     const Reply reply = server_.session.exchange.received(frame.tag, frame.body());
     if (reply.action == Reply::Action::fatal || reply.action == Reply::Action::unexpected) return false;

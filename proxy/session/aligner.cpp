@@ -11,8 +11,8 @@ namespace holdfast::proxy {
 namespace tag = protocol::server;
 using protocol::Reply;
 
-Aligner::Aligner(PoolContext& context, ServerLease lease, const protocol::SettingsRef& wanted)
-    : context_(context), lease_(std::move(lease)), alignment_(lease_->session, wanted) {}
+Aligner::Aligner(PoolContext& context, ServerLease lease, const protocol::SettingsRef& wanted, Sequences sequences)
+    : context_(context), lease_(std::move(lease)), alignment_(lease_->session, wanted, sequences) {}
 
 Aligner::~Aligner() {
   if (lease_) lease_->user = nullptr;

@@ -23,7 +23,9 @@ class Aligner final : private ServerUser {
     given_up,  // the client is gone
   };
 
-  Aligner(PoolContext& context, ServerLease lease, const protocol::SettingsRef& wanted);
+  using Sequences = protocol::Alignment::Sequences;
+  Aligner(PoolContext& context, ServerLease lease, const protocol::SettingsRef& wanted,
+          Sequences sequences = Sequences::keep);
   ~Aligner();
   Aligner(const Aligner&) = delete;
   Aligner& operator=(const Aligner&) = delete;

@@ -112,6 +112,11 @@ void Conversation::tell_reported() {
                        });
   client_.told = server_.reported;
   told_ = true;
+  // From here on its texts can't be read: they count as unseen, with what was sent behind the SET.
+  const auto* encoding = server_.reported.find("client_encoding");
+  if (!client_.identity.blind && encoding != nullptr && !protocol::sql::is_ascii_transparent(*encoding)) {
+    note_effects(protocol::sql::unseen_verdict);
+  }
 }
 
 // An ErrorResponse for the client. False: the server must be closed.
@@ -135,6 +140,16 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
     client_.desk.to_client.clear();  // RowDescription and the like, not sent yet
     if (refusal.teaches() && !stale) learn_needs_primary();
     forwarding_ = false;
+    return true;
+  }
+  if (unit_.asks_sequence && fields->state == sqlstate::object_not_in_prerequisite_state && fields->hint.empty()) {
+    forwarding_ = false;
+    protocol::write_error(client_.desk.to_client.writable(),
+                          {.severity = fields->severity_nonlocal,
+                           .state = fields->state,
+                           .message = fields->message,
+                           .hint = "The server connection may have changed since the INSERT: ask within its transaction, "
+                                   "or use INSERT ... RETURNING."});
     return true;
   }
   pass(frame, true);

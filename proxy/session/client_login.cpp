@@ -288,6 +288,9 @@ bool ClientLogin::choose_database(const Asked& asked) {
   if (const auto* value = identity.wanted.find("default_transaction_read_only")) {
     identity.read_only_asked = protocol::is_true(*value);
   }
+  if (const auto* path = identity.wanted.find("search_path")) {
+    identity.path_is_temporary = path->find("pg_temp") != std::string::npos;
+  }
   const auto& name = database->database.empty() ? identity.database : database->database;
   identity.pool = &context_.pools.get({database->cluster, name, identity.user});
   identity.pool_use = identity.pool->use();
@@ -355,6 +358,7 @@ Task<bool> ClientLogin::welcome() {
     if (!lease->link.open()) continue;  // it ended on its way here
     if (!still_there()) co_return false;
     const bool of_primary = lease->home->member() == pool.topology().primary;
+    lease->session.serves(name_.session);
     aligner_.emplace(pool.context(), std::move(lease), wanted);
     const auto end = co_await aligner_->run();
     if (end == Aligner::End::refused && wait_for_primary_instead(of_primary)) {

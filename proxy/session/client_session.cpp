@@ -175,7 +175,8 @@ void ClientSession::end_wait(Waiter::Outcome outcome) {
 
 Task<> ClientSession::align() {
   if (!watch_for_hangup()) co_return;
-  aligner_ = std::make_unique<Aligner>(pool().context(), std::move(granted_), logged_in_.identity.wanted);
+  const auto sequences = sees_others_sequences() ? Aligner::Sequences::forget : Aligner::Sequences::keep;
+  aligner_ = std::make_unique<Aligner>(pool().context(), std::move(granted_), logged_in_.identity.wanted, sequences);
   const auto end = co_await aligner_->run();
   granted_ = aligner_->take_lease();
   std::optional<Error> error;
@@ -214,7 +215,7 @@ ClientSession::Step ClientSession::pass() {
 }
 
 void ClientSession::note_vintage() {
-  context_.tables.vintage = {.schema = context_.shared.schema.load(std::memory_order_acquire),
+  context_.tables.vintage = {.schema = pool().context().shared.schema.load(std::memory_order_acquire),
                              .at = context_.reactor.now()};
 }
 
@@ -240,7 +241,16 @@ ClientSession::Step ClientSession::process() {
         if (step != Step::go_on) return step;
         if (!granted_) continue;
       }
-      if (granted_->session.settings != logged_in_.identity.wanted) return Step::need_settings;
+      granted_->session.serves(name_.session);
+      if (sees_others_placeholders()) {
+        // Nothing but a new connection is without them.
+        granted_->session.give_up();
+        granted_ = ServerLease();
+        continue;
+      }
+      if (granted_->session.settings != logged_in_.identity.wanted || sees_others_sequences()) {
+        return Step::need_settings;
+      }
       link();
     } else if (linked_ && guessed_pin_on_replica()) {
       const Step step = leave_replica();

@@ -109,6 +109,8 @@ class ClientSession final : private ServerUser {
   [[nodiscard]] bool read_only_by_default() const;
   Step grant(health::MemberIndex member, Waiter::Kind kind);
   Step leave_replica();
+  [[nodiscard]] bool sees_others_sequences() const;
+  [[nodiscard]] bool sees_others_placeholders() const;
   [[nodiscard]] bool guessed_pin_on_replica() const;
   void refuse_unit(const Error& error);
 

@@ -23,8 +23,6 @@ struct SessionShared {
   // The last write of any session, for `reads.consistency: global`; nanoseconds of the steady clock.
   std::atomic<std::int64_t> last_write{0};
   std::atomic<std::uint64_t> next_session{1};
-  // Counts the changes of any schema that were seen to commit: see protocol::Vintage. Counted before the client is told.
-  std::atomic<std::uint64_t> schema{1};
 };
 
 struct SessionContext {

@@ -80,7 +80,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
     case client::close: taken = statement(frame); break;
     case client::execute: plain(frame, client_.block.portals().of(portal_of(frame))); break;
     case client::function_call:
-      unit_.writes = true;
+      note_effects(protocol::verdict_of_call(frame));
       plain(frame, Trait::commits_itself);
       unit_.open = false;
       break;
@@ -128,6 +128,7 @@ void Conversation::begin_unit(char tag) {
   replay_.began(may_repeat_);
   unit_.open = true;
   unit_.closes = false;
+  unit_.asks_sequence = false;
   unit_.parsed = 0;
   limit_time();
   if (client_.block.state() != protocol::Block::State::deferred || tag == client::sync) return;
@@ -309,10 +310,20 @@ Conversation::Taken Conversation::fail(const Frame& frame, std::uint32_t cookie,
   return Taken::taken;
 }
 
-void Conversation::note_effects(const Verdict& verdict) {
+// A statement with this verdict goes to the server.
+void Conversation::note_effects(Verdict verdict) {
   if (verdict.access == Access::write) unit_.writes = true;
+  server_.runs(verdict);
   if (verdict.effects == Effect::none) return;
-  if (has(verdict.effects, Effect::ddl)) unit_.ddl = true;
+  if (has(verdict.effects, Effect::sequence)) unit_.asks_sequence = true;
+  if (has(verdict.effects, Effect::set | Effect::local_setting | Effect::unknown_function | Effect::unparsed)) {
+    path_in_doubt_ = true;
+  }
+  if (has(verdict.effects, Effect::ddl)) {
+    unit_.ddl = true;
+    // With pg_temp in front of the search_path, CREATE TABLE makes a temporary one.
+    if (path_in_doubt_ || client_.identity.path_is_temporary) verdict.effects |= Effect::temp_object;
+  }
   if (has(verdict.effects, protocol::sql::altering)) {
     client_.statements.set_altered(true);
     server_.statements.alter();

@@ -129,6 +129,7 @@ class Conversation {
     bool closes = false;                           // it closes statements or portals
     bool refusal_read = false;                     // a standby refused it, and all its answers have come
     std::uint32_t parsed = 0;                      // Parse messages of it that have succeeded
+    bool asks_sequence = false;                    // lastval or currval is among its functions
     bool ddl = false;                              // plans made before may be stale once it commits
     std::optional<protocol::sql::Verdict> judged;  // of its only Query, known from routing
   };
@@ -148,7 +149,7 @@ class Conversation {
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
   protocol::Exchange::Fate announce(const protocol::Request& request);
   void settle_skipped(std::uint32_t cookie);
-  void note_effects(const protocol::sql::Verdict& verdict);
+  void note_effects(protocol::sql::Verdict verdict);
   void inject_restore();
   void local_answers_due();
 
@@ -175,6 +176,7 @@ class Conversation {
   bool dropping_ = false;    // the rest of the client's current message
   bool forwarding_ = false;  // the server's current message, to the client
   bool told_ = false;        // parameters were told in this pass
+  bool path_in_doubt_ = false;  // the search_path may be another than at the start
 };
 
 }  // namespace holdfast::proxy

@@ -21,6 +21,8 @@ void ClientSession::link() {
   if (!holds(!linked_, "a client that has a server gets another one")) unlink(Why::abandoned);
   linked_.emplace(std::move(granted_), facts_);
   linked_->lease->user = this;
+  // A session that lasts as long as its client may do anything: it is always cleaned.
+  if (logged_in_.identity.session_mode()) linked_->lease->session.soil(protocol::sql::Effect::discard);
   linked_->conversation.runs_on(role());
   linked_->conversation.tell_reported();
   linked_->conversation.expect(routing_->unit);

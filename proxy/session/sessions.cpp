@@ -61,7 +61,7 @@ void Sessions::everywhere(void (*what)(Tables&)) {
 }
 
 void Sessions::schema_changed() {
-  context_.shared.schema.fetch_add(1, std::memory_order_acq_rel);
+  context_.pools.shared().schema.fetch_add(1, std::memory_order_acq_rel);
   everywhere([](Tables& tables) { tables.forget_verdicts(); });
 }
 

@@ -341,6 +341,8 @@ TEST_F(Pools, a_statement_for_a_dead_server_goes_to_another) {
                                  .pool = "size: 2"}));
   auto client = proxy.connect();
   EXPECT_EQ(client.scalar("SELECT 42"), "42");
+  // The database's first statement: its server is asked for hidden code, and is idle after that.
+  ASSERT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_catalogue_audits_total") == 1; }));
   ASSERT_TRUE(halt(proxy.pid()));
   ASSERT_EQ(PQsendQuery(client.raw(), "SELECT 43"), 1);
   server_->exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'");

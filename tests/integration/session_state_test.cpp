@@ -322,12 +322,24 @@ TEST(SessionPool, is_cleaned_between_clients) {
   const Holdfast proxy(endpoint({.members = member_yaml(server), .pool = "mode: session, size: 1"}));
   for (int i = 0; i < 3; ++i) {
     auto client = proxy.connect();
-    EXPECT_EQ(client.scalar("SELECT coalesce(current_setting('app.user', true), '')"), "");
+    EXPECT_EQ(client.scalar("SHOW work_mem"), "4MB");
     EXPECT_EQ(client.scalar("SELECT count(*) FROM pg_class WHERE relname = 'mine'"), "0");
-    client.exec("SET app.\"user\" = 'alice'");
+    client.exec("SET work_mem = '1MB'");
     client.exec("CREATE TEMP TABLE mine (id int)");
   }
   EXPECT_EQ(proxy.metric("holdfast_servers_opened_total"), 1);
+}
+
+// DISCARD ALL leaves a custom setting behind, empty: the next client that may ask for it gets another connection.
+TEST(SessionPool, has_no_custom_settings_of_others) {
+  Server server;
+  server.start();
+  const Holdfast proxy(endpoint({.members = member_yaml(server), .pool = "mode: session, size: 1"}));
+  for (int i = 0; i < 3; ++i) {
+    auto client = proxy.connect();
+    EXPECT_EQ(client.scalar("SELECT current_setting('app.user', true) IS NULL"), "t");
+    client.exec("SET app.\"user\" = 'alice'");
+  }
 }
 
 }  // namespace

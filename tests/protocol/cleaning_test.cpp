@@ -920,6 +920,76 @@ TEST(CleaningScenarios, a_server_that_was_lost_at_any_byte_is_never_released) {
   EXPECT_GT(losses, 200U);
 }
 
+// ---- what the texts don't show
+
+std::vector<std::byte> audit_row(std::string_view text) {
+  std::vector<std::byte> row;
+  Writer(row).u16(1).u32(static_cast<std::uint32_t>(text.size())).bytes(as_bytes(text));
+  return row;
+}
+
+const std::string audit = "send Q:" + std::string(audit_query());
+
+TEST(CleaningAudit, asks_the_catalogue_when_nobody_knows_what_ran) {
+  CleaningDriver it;
+  it.session.serves(1);
+  it.session.runs({.access = sql::Access::write});
+  EXPECT_EQ(it.ask(), audit);
+  EXPECT_EQ(it.cleaning.state(), Cleaning::State::auditing);
+  EXPECT_FALSE(it.cleaning.take_audit());
+  it.cleaning.row(audit_row("2"));
+  EXPECT_TRUE(it.receive("C C T D C ZI"));
+  EXPECT_EQ(it.ask(), "send Q:DISCARD ALL") << "views may leave something";
+  EXPECT_EQ(it.cleaning.take_audit(), Hidden::reads_leave);
+  EXPECT_FALSE(it.cleaning.take_audit()) << "once";
+  EXPECT_TRUE(it.receive("C ZI"));
+  EXPECT_EQ(it.ask(), "release");
+  EXPECT_TRUE(it.cleaning.discarded());
+}
+
+TEST(CleaningAudit, of_a_harmless_database_releases_as_it_is) {
+  CleaningDriver it;
+  it.session.serves(1);
+  it.session.runs({.access = sql::Access::write});
+  EXPECT_EQ(it.ask(), audit);
+  it.cleaning.row(audit_row("0"));
+  EXPECT_TRUE(it.receive("C C T D C ZI"));
+  EXPECT_EQ(it.ask(), "release");
+  EXPECT_EQ(it.cleaning.take_audit(), Hidden::nothing);
+  EXPECT_FALSE(it.cleaning.discarded());
+}
+
+TEST(CleaningAudit, without_an_answer_means_anything) {
+  for (const bool fails : {false, true}) {
+    CleaningDriver it;
+    it.session.serves(1);
+    it.session.runs({.access = sql::Access::read});
+    EXPECT_EQ(it.ask(), audit);
+    if (!fails) it.cleaning.row(audit_row("much"));
+    EXPECT_TRUE(it.receive(fails ? "E57014 ZI" : "C C T D C ZI"));
+    EXPECT_EQ(it.ask(), "send Q:DISCARD ALL") << "it is cleaned, and not closed";
+    EXPECT_EQ(it.cleaning.take_audit(), Hidden::anything);
+    EXPECT_TRUE(it.receive("C ZI"));
+    EXPECT_EQ(it.ask(), "release");
+  }
+}
+
+// DISCARD ALL leaves empty custom settings behind, so that it matters who may have made some.
+TEST(CleaningAudit, is_made_also_where_everything_is_discarded) {
+  CleaningDriver it;
+  it.session.serves(1);
+  it.session.runs({.access = sql::Access::write});
+  it.session.soil(sql::Effect::set);
+  EXPECT_EQ(it.ask(), audit);
+  it.cleaning.row(audit_row("1"));
+  EXPECT_TRUE(it.receive("C C T D C ZI"));
+  EXPECT_EQ(it.ask(), "send Q:DISCARD ALL");
+  EXPECT_TRUE(it.receive("C ZI"));
+  EXPECT_EQ(it.ask(), "release");
+  EXPECT_FALSE(it.session.unproven());
+  EXPECT_TRUE(it.session.traces().placeholders.by_others_than(1));
+}
+
 TEST(CleaningScenarios, an_error_in_place_of_any_answer_to_our_own_statements_closes) {
   for (const Scenario& scenario : scenarios()) {
     for (std::size_t which = 0; which < scenario.answered.size(); ++which) {

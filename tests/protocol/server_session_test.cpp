@@ -340,5 +340,85 @@ TEST_F(ServerSessionSettle, notices_and_reports_settle_nothing) {
   EXPECT_FALSE(session.statements.settled());
 }
 
+// ---- what texts don't show
+
+// The kind: hidden code (a trigger, a view) leaves state behind that no text announced.
+TEST_F(ServerSessionTest, a_statement_is_judged_before_somebody_else_gets_its_server) {
+  struct Row {
+    Hidden hidden;
+    bool after_read;
+    bool after_write;
+  };
+  for (const auto& row : {Row{Hidden::nothing, true, true}, Row{Hidden::writes_leave, true, false},
+                          Row{Hidden::reads_leave, false, false}, Row{Hidden::writes_look, true, true},
+                          Row{Hidden::reads_look, true, true}, Row{Hidden::anything, false, false}}) {
+    for (const bool writes : {false, true}) {
+      ServerSession fresh(pending, 10);
+      fresh.serves(1);
+      fresh.runs({.access = writes ? sql::Access::write : sql::Access::read});
+      EXPECT_TRUE(fresh.unproven());
+      EXPECT_FALSE(fresh.may_serve_others());
+      fresh.judge(row.hidden);
+      EXPECT_FALSE(fresh.unproven());
+      EXPECT_EQ(fresh.may_serve_others(), writes ? row.after_write : row.after_read)
+          << static_cast<int>(row.hidden) << writes;
+      fresh.emptied();
+      EXPECT_TRUE(fresh.may_serve_others());
+    }
+  }
+}
+
+TEST_F(ServerSessionTest, a_read_before_the_write_changes_nothing_about_the_write) {
+  session.serves(1);
+  session.runs({.access = sql::Access::write});
+  session.runs({.access = sql::Access::read});
+  session.judge(Hidden::writes_leave);
+  EXPECT_FALSE(session.may_serve_others());
+}
+
+TEST_F(ServerSessionTest, blanks_and_comments_run_nothing) {
+  session.runs({.access = sql::Access::nothing});
+  expect_free();
+}
+
+// The kind: what can't be undone, or need not be, is seen by a client that didn't make it.
+TEST_F(ServerSessionTest, sequences_are_seen_by_their_own_client_only) {
+  session.serves(1);
+  session.runs({.access = sql::Access::read});
+  EXPECT_FALSE(session.has_sequences_of_others());
+  session.runs({.access = sql::Access::write});
+  EXPECT_FALSE(session.has_sequences_of_others());
+  session.serves(2);
+  EXPECT_TRUE(session.has_sequences_of_others());
+  session.runs({.access = sql::Access::write});
+  session.serves(1);
+  EXPECT_TRUE(session.has_sequences_of_others()) << "lastval() may be the other's";
+  session.forgot_sequences();
+  EXPECT_FALSE(session.has_sequences_of_others());
+  session.runs({.access = sql::Access::write});
+  session.emptied();
+  session.serves(3);
+  EXPECT_FALSE(session.has_sequences_of_others());
+}
+
+TEST_F(ServerSessionTest, placeholders_last_as_long_as_the_connection) {
+  const auto seen_by = [&](std::uint64_t client) { return session.traces().placeholders.by_others_than(client); };
+  session.serves(1);
+  session.runs({.access = sql::Access::read, .effects = Effect::custom_setting});
+  EXPECT_FALSE(seen_by(1));
+  EXPECT_TRUE(seen_by(2));
+  session.emptied();
+  EXPECT_TRUE(seen_by(2)) << "DISCARD ALL leaves an empty string";
+  ServerSession other(pending, 10);
+  other.serves(1);
+  other.runs({.access = sql::Access::write, .effects = Effect::unknown_function});
+  EXPECT_TRUE(other.traces().placeholders.by_others_than(1)) << "nobody knows what it made";
+  ServerSession hidden(pending, 10);
+  hidden.serves(1);
+  hidden.runs({.access = sql::Access::write});
+  hidden.judge(Hidden::writes_leave);
+  EXPECT_TRUE(hidden.traces().placeholders.by_others_than(1));
+}
+
 }  // namespace
 }  // namespace holdfast::protocol

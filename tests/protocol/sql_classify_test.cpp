@@ -246,10 +246,13 @@ TEST(Classify, keeps_questions_about_the_role_on_the_primary) {
        {"select pg_is_in_recovery()", "select pg_catalog.PG_Is_In_Recovery()", "select pg_last_wal_replay_lsn()",
         "select inet_server_addr()", "select * from pg_stat_activity", "select * from pg_catalog.pg_stat_replication",
         "select 1 from pg_locks", "select setting from pg_settings where name = 'x'", "show transaction_read_only",
-        "show all", "select current_setting('in_hot_standby')", "select pg_current_wal_lsn()",
+        "show all", "select pg_current_wal_lsn()",
         "select * from pg_stat_statements", "with x as (select * from pg_replication_slots) select 1",
         "copy pg_stat_activity to stdout"}) {
     expect_write(sql, Effect::role_question);
+  }
+  for (std::string_view sql : {"select current_setting('in_hot_standby')", "show app.tenant"}) {
+    expect_write(sql, Effect::role_question | Effect::asks_setting);
   }
   expect_read("select * from pg_stats");
 }
@@ -309,10 +312,12 @@ TEST(Classify, sends_two_phase_commit_to_the_primary) {
 TEST(Classify, reads_settings_of_the_transaction) {
   for (std::string_view sql :
        {"set transaction read only", "set local work_mem = '1MB'", "set constraints all deferred",
-        "set local app.\"user\" = 'x'", "set transaction isolation level repeatable read"}) {
+        "set transaction isolation level repeatable read"}) {
     expect_read(sql);
     EXPECT_EQ(control(sql), TransactionControl::other) << sql;
   }
+  expect_read("set local app.\"user\" = 'x'", Effect::custom_setting);
+  expect_write("set local seed = 0.5", Effect::load);
   // Behind these, names and literals may be read in another way.
   for (std::string_view sql : {"set local role x", "set local search_path = a", "set local DateStyle = 'German'",
                                "set local time zone 'UTC'", "set local foo = 1"}) {
@@ -391,13 +396,15 @@ TEST(Classify, sends_what_does_not_parse_to_the_primary) {
 
 TEST(Effects, of_set_and_reset) {
   for (std::string_view sql :
-       {"set work_mem = '1MB'", "set session app.tenant to 'x'", "set time zone 'UTC'", "set names 'utf8'",
+       {"set work_mem = '1MB'", "set time zone 'UTC'", "set names 'utf8'",
         "reset work_mem", "set search_path = a, b", "set x to default",
-        "set session characteristics as transaction read only", "set schema 'x'", "set seed to 0.5"})
+        "set session characteristics as transaction read only", "set schema 'x'"})
     expect_read(sql, Effect::set);
+  expect_read("set session app.tenant to 'x'", Effect::set | Effect::custom_setting);
   expect_write("set session characteristics as transaction isolation level serializable", Effect::set);
   expect_write("set transaction_read_only = off", Effect::set);
   expect_write("set \"Transaction_Isolation\" = 'serializable'", Effect::set);
+  expect_write("set seed to 0.5", Effect::load);  // nothing undoes it
   expect_read("reset all", Effect::discard);
 }
 
@@ -409,17 +416,17 @@ TEST(Effects, of_set_role) {
 }
 
 TEST(Effects, of_set_config) {
-  expect_write("select set_config('a', 'b', false)", Effect::set);
-  expect_write("select pg_catalog.Set_Config($1, $2, $3)", Effect::set);
-  expect_write("select set_config('a', 'b', x) from t", Effect::set);
-  expect_write("select set_config('a', 'b', not true)", Effect::set);
-  expect_write("select set_config('a', is_local => true, new_value => 'b')", Effect::set);
-  expect_write("select set_config('a', 'b', 'true')", Effect::set);
-  expect_write("select set_config('a', 'b', true), set_config('a', 'b', false)", Effect::set | Effect::local_setting);
-  expect_read("select set_config('a', 'b', true)", Effect::local_setting);  // which one is not part of the shape
+  expect_write("select set_config('a', 'b', false)", Effect::set | Effect::custom_setting);
+  expect_write("select pg_catalog.Set_Config($1, $2, $3)", Effect::set | Effect::custom_setting);
+  expect_write("select set_config('a', 'b', x) from t", Effect::set | Effect::custom_setting);
+  expect_write("select set_config('a', 'b', not true)", Effect::set | Effect::custom_setting);
+  expect_write("select set_config('a', is_local => true, new_value => 'b')", Effect::set | Effect::custom_setting);
+  expect_write("select set_config('a', 'b', 'true')", Effect::set | Effect::custom_setting);
+  expect_write("select set_config('a', 'b', true), set_config('a', 'b', false)", Effect::set | Effect::local_setting | Effect::custom_setting);
+  expect_read("select set_config('a', 'b', true)", Effect::local_setting | Effect::custom_setting);  // which one is not part of the shape
   EXPECT_TRUE(of("select set_config('a', 'b', true)").repeatable());
   expect_write("select s.set_config('a', 'b', true)", Effect::unknown_function);
-  expect_write("select setseed(0.5)", Effect::set);
+  expect_write("select setseed(0.5)", Effect::load);
 }
 
 TEST(Effects, of_discard) {
@@ -433,31 +440,46 @@ TEST(Effects, of_discard) {
 TEST(Effects, of_sql_prepare) {
   expect_write("prepare p as select 1", Effect::sql_prepare);
   expect_write("prepare p (int) as insert into t values ($1)", Effect::sql_prepare);
-  expect_write("prepare p as select set_config('a', 'b', false)", Effect::sql_prepare | Effect::set);
+  expect_write("prepare p as select set_config('a', 'b', false)",
+               Effect::sql_prepare | Effect::set | Effect::custom_setting);
   expect_write("execute p", Effect::sql_deallocate);
   expect_write("execute p(f(1))", Effect::sql_deallocate | Effect::unknown_function);
   expect_read("deallocate p", Effect::sql_deallocate);
   expect_read("deallocate prepare p", Effect::sql_deallocate);
 }
 
+TEST(Effects, of_changing_rows_of_pg_settings) {
+  for (std::string_view sql :
+       {"update pg_settings set setting = '1' where name = 'work_mem'", "update pg_catalog.pg_settings set setting = '1'",
+        "with x as (update pg_settings s set setting = 'x' returning 1) select * from x",
+        "merge into pg_settings using t on true when matched then update set setting = 'x'"}) {
+    EXPECT_EQ(of(sql).access, Access::write) << sql;
+    EXPECT_TRUE(has(of(sql).effects, Effect::set)) << sql;
+  }
+  EXPECT_FALSE(has(of("insert into t select * from other").effects, Effect::set));
+}
+
 TEST(Effects, of_temporary_objects) {
   for (std::string_view sql :
-       {"create temp table t (a int)", "create temporary table if not exists t (a int) on commit delete rows",
-        "create local temp table t as select 1", "create temp view v as select 1", "create temp sequence s",
-        "create table pg_temp.t (a int)", "drop table pg_temp.t",
+       {"create temp view v as select 1", "create temp sequence s", "drop table pg_temp.t",
         "create function pg_temp.f() returns int language sql as 'select 1'", "create type pg_temp.t as (a int)",
         "select 1 into temp t", "alter table pg_temp.t add a int", "create recursive view pg_temp.v (a) as select 1"})
     expect_write(sql, Effect::temp_object | Effect::ddl);
+  // Nobody else's catalogue changes, but a name means something else to the session.
+  for (std::string_view sql :
+       {"create temp table t (a int)", "create temporary table if not exists t (a int) on commit delete rows",
+        "create local temp table t as select 1", "create table pg_temp.t (a int)"})
+    expect_write(sql, Effect::temp_object | Effect::local_setting);
   expect_write("select * from pg_temp.t", Effect::temp_object);
   expect_write("insert into pg_temp_3.t values (1)", Effect::temp_object);
   expect_write("select pg_temp.f()", Effect::unknown_function);
 }
 
 TEST(Effects, of_temporary_tables_dropped_on_commit_are_none) {
-  expect_write("create temp table t (a int) on commit drop", Effect::ddl);
-  expect_write("create temp table t on commit drop as select 1", Effect::ddl);
+  expect_write("create temp table t (a int) on commit drop", Effect::local_setting);
+  expect_write("create temp table t on commit drop as select 1", Effect::local_setting);
   expect_write("create temp table t (a int) on commit drop; create temp table u (a int)",
-               Effect::ddl | Effect::temp_object);
+               Effect::local_setting | Effect::temp_object);
 }
 
 TEST(Effects, of_advisory_locks) {

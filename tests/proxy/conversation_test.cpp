@@ -308,6 +308,14 @@ TEST_F(ConversationTest, function_call_is_a_unit_that_may_write) {
   EXPECT_TRUE(talk.after.wrote);
 }
 
+// By its number it may be set_config() as well as anything else; large objects leave nothing behind.
+TEST_F(ConversationTest, function_call_of_any_other_function_pins) {
+  talk.client(call(0, 1));
+  talk.server(call_result + ready());
+  EXPECT_TRUE(talk.linked());
+  EXPECT_TRUE(talk.conversation->pins().guessed());
+}
+
 // ---- what a pass comes to
 
 TEST_F(ConversationTest, write_counts_when_it_is_answered_and_a_read_behind_it_does_not) {

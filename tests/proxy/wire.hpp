@@ -58,8 +58,9 @@ inline std::string sync() {
 inline std::string flush() {
   return message('H');
 }
-inline std::string call() {
-  return message('F', std::string(10, '\0'));
+// Of lo_open, or of another function.
+inline std::string call(char oid_high = 0x03, char oid_low = static_cast<char>(0xb8)) {
+  return message('F', std::string(2, '\0') + oid_high + oid_low + std::string(6, '\0'));
 }
 inline std::string copy_data(std::string_view body) {
   return message('d', body);
