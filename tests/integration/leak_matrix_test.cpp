@@ -160,6 +160,8 @@ TEST_P(LeakMatrix, nothing_is_seen_by_others_in_transaction_mode) {
   Leaver leaver(proxy.port(), *server_, way);
   ASSERT_EQ(leaver.fault(), "");
   take_server(proxy, early, leaver);
+  // The two may have come in either order: what was half sent must not wait for the server behind this client's back.
+  if (!way.rest.empty()) leaver.leave();
   EXPECT_EQ(differences(right, portrait_of(early)), "");
 }
 
