@@ -81,7 +81,7 @@ void ClientSession::log(LogLevel level, std::string_view event, std::initializer
 
 Task<> ClientSession::serve() {
   while (link_.open()) {
-    if (link_.unsent() && !co_await link_.drain()) break;
+    if (link_.unsent() && !muted() && !co_await link_.drain()) break;
     const Step step = pass();
     if (step == Step::leave || !link_.open()) break;
     if (linked_ && linked_->lease->link.unsent()) {
@@ -160,6 +160,10 @@ bool ClientSession::begin_wait(Step step) {
 void ClientSession::end_wait(Waiter::Outcome outcome) {
   wait_.reset();
   if (!link_.open()) return;
+  if (muted() && std::holds_alternative<Error>(outcome)) {
+    hang_up();  // nobody is there to be told, nor to ask again
+    return;
+  }
   if (const auto* refused = std::get_if<Waiter::NotLetIn>(&outcome)) {
     if (!goes_to_primary_instead()) {
       refuse_unit(refused->error);
@@ -225,7 +229,7 @@ ClientSession::Step ClientSession::process() {
   if (linked_) linked_->conversation.runs_on(role());
   for (;;) {
     if (!link_.open()) return Step::leave;
-    if (link_.unsent() || context_.desk.to_client.size() > most_unsent) return Step::go_on;
+    if (!muted() && (link_.unsent() || context_.desk.to_client.size() > most_unsent)) return Step::go_on;
     if (budget_.spent()) return Step::next_turn;
     if (block_.lost()) {
       const Step step = answer_lost();
@@ -280,7 +284,7 @@ ClientSession::Step ClientSession::process() {
 }
 
 ClientSession::Step ClientSession::take(const Frame& frame) {
-  if (frame.tag == client::terminate) return Step::leave;
+  if (frame.tag == client::terminate) return part();
   auto& conversation = linked_->conversation;
   switch (conversation.from_client(frame, framer_)) {
     case Conversation::Taken::taken: break;
@@ -298,6 +302,15 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
   budget_.spend_message();
   link_.consume(frame.bytes.size());
   return Step::go_on;
+}
+
+// PostgreSQL runs what it has received in front of a Terminate. A block that is open then is rolled back, as is a batch
+// without its Sync.
+ClientSession::Step ClientSession::part() {
+  if (!linked_->conversation.runs_by_itself()) return Step::leave;
+  phase_ = Phase::parting;
+  framer_.put_back();
+  return Step::wait_progress;
 }
 
 // For a client whose server was lost in the middle of its transaction: the block answers instead of the server.

@@ -4,7 +4,7 @@
 // server (aligner), and converse with it until the unit or the transaction has ended. Each of these is an object that
 // lives as long as what it represents. Owner: the worker's Sessions. Thread: the worker's. Lifetime: run().
 //
-//   log_in ─> serving ────────────────────────────────────────────────────────────────> leaving
+//   log_in ─> serving ───────────────────────────────────────────────────────> leaving, parting
 //               unlinked ──unit──> routing_ ─> wait_ ─> granted_ ─> aligner_ ─> linked_
 //                  ^  ^                                                            │ unlink(why)
 //                  │  └──────────── answered, 'I', no pin ─────────────────────────┤
@@ -54,7 +54,12 @@ class ClientSession final : private ServerUser {
   void reconfigure();
 
  private:
-  enum class Phase : std::uint8_t { log_in, serving, leaving };  // leaving: it ends with its transaction
+  enum class Phase : std::uint8_t {
+    log_in,
+    serving,
+    leaving,  // the process ends: the session does with its transaction
+    parting,  // Terminate has come: what the client sent before it is finished, and nothing more is said
+  };
   enum class Step : std::uint8_t {
     go_on,          // something was processed
     need_input,     // more bytes from the client
@@ -100,6 +105,7 @@ class ClientSession final : private ServerUser {
   void note_vintage();
   Step take(const protocol::Frame& frame);
   Step answer_lost();
+  Step part();
 
   // routing.cpp
   Step begin_unit();
@@ -135,6 +141,8 @@ class ClientSession final : private ServerUser {
   void hang_up();
   void give_up_broken();
   bool watch_for_hangup();
+  [[nodiscard]] bool gone();
+  [[nodiscard]] bool muted() const { return phase_ == Phase::parting; }
   void wake();
   void arm_idle_clock();
   static void on_hangup(void* self);

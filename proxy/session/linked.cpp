@@ -97,7 +97,7 @@ bool ClientSession::flush_to_server() {
 void ClientSession::flush_to_client() {
   auto& out = context_.desk.to_client;
   if (out.empty()) return;
-  link_.send(out.bytes());
+  if (!muted()) link_.send(out.bytes());
   out.clear();
 }
 
@@ -129,7 +129,7 @@ Pass ClientSession::answers(ServerLink& server) {
   arm_idle_clock();
   if (linked_ && phase_ == Phase::leaving && linked_->conversation.at_rest()) wake();
   // Back-pressure: nothing more is read for a slow client until it has taken this. Others are served meanwhile.
-  if (delivered && linked_ && link_.open() && link_.unsent()) pass.behind = &link_;
+  if (delivered && linked_ && link_.open() && link_.unsent() && !muted()) pass.behind = &link_;
   return pass;
 }
 
@@ -236,7 +236,7 @@ void ClientSession::tell_loss(const Loss& loss, const Error& error) {
       {{"outcome", name_of(loss.outcome)}, {"sqlstate", std::string(error.state.view())}});
   std::vector<std::byte> out;
   block_.lose(loss, error, message(), out);
-  if (!out.empty()) link_.send(out);
+  if (!out.empty() && !muted()) link_.send(out);
 }
 
 // Whether the client is in the middle of a message.

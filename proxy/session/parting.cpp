@@ -16,6 +16,18 @@ namespace {
 // How long a server waits for the rest of a message that it will ignore; then it is closed, and the client goes on.
 constexpr std::chrono::seconds longest_rest{1};
 
+// How much of what a client sent before it hung up is looked through for a Terminate.
+constexpr std::size_t most_looked_through = 256 * 1024;
+
+bool has_terminate(protocol::Bytes received, protocol::Framer framer) {
+  for (;;) {
+    const auto frame = framer.next(received);
+    if (frame.kind == protocol::Frame::Kind::need_more || frame.kind == protocol::Frame::Kind::error) return false;
+    if (frame.kind == protocol::Frame::Kind::start && frame.tag == protocol::client::terminate) return true;
+    received = received.subspan(frame.bytes.size());
+  }
+}
+
 }  // namespace
 
 void ClientSession::disconnect(Tell what, protocol::Arguments arguments) {
@@ -26,7 +38,7 @@ void ClientSession::disconnect(const Error& error) {
   if (!link_.open()) return;
   flush_to_client();  // what was answered before it
   // In the middle of an answer it would be read as the rest of a row: then without a word.
-  if (linked_ && linked_->conversation.in_answer()) {
+  if (muted() || (linked_ && linked_->conversation.in_answer())) {
     hang_up();
     return;
   }
@@ -53,7 +65,7 @@ void ClientSession::give_up_broken() {
 // Called before waiting for anything but the client's bytes. False: the client has hung up already; the hook is called
 // only once, so it would not be called again.
 bool ClientSession::watch_for_hangup() {
-  if (link_.watch().hung_up()) {
+  if (link_.watch().hung_up() && gone()) {
     link_.close();
     return false;
   }
@@ -61,19 +73,36 @@ bool ClientSession::watch_for_hangup() {
   return true;
 }
 
+// The client has hung up. True: the connection just broke. False: a Terminate is among what it sent before, or there is
+// more of that than was looked through: it is read, to its end, when its turn has come.
+bool ClientSession::gone() {
+  if (muted()) return false;
+  while (link_.received().size() < most_looked_through) {
+    if (link_.receive(link_.received().size() + 1) == Io::ok) continue;
+    link_.keep_rest();
+    if (!has_terminate(link_.received(), framer_)) return true;
+    phase_ = Phase::parting;
+    return false;
+  }
+  link_.keep_rest();
+  return false;
+}
+
 void ClientSession::on_hangup(void* self) {
   auto& session = *static_cast<ClientSession*>(self);
   if (session.login_) {
     session.link_.close();
     session.login_->give_up();
-  } else if (session.wait_) {
-    session.link_.close();
+    return;
+  }
+  const bool waits = session.wait_ || session.aligner_ || session.progress_.awaited();
+  if (!waits || !session.gone()) return;
+  session.link_.close();
+  if (session.wait_) {
     session.wait_->settle(Waiter::AskAgain{});
   } else if (session.aligner_) {
-    session.link_.close();
     session.aligner_->give_up();
-  } else if (session.progress_.awaited()) {
-    session.link_.close();
+  } else {
     session.progress_.notify(session.context_.reactor);
   }
 }
@@ -83,7 +112,7 @@ void ClientSession::wake() {
 }
 
 void ClientSession::arm_idle_clock() {
-  if (!link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
+  if (muted() || !link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
   // All that it has sent of a batch is answered: its silence isn't the statement's time.
   const bool in_batch = linked_ && linked_->conversation.unit_open();
   if (in_batch && clock_.runs(ClientClock::Kind::query)) clock_.disarm();
@@ -133,7 +162,7 @@ void ClientSession::cancel() {
 
 void ClientSession::shut_down(bool at_once) {
   const bool logged_in = phase_ != Phase::log_in;
-  if (logged_in) phase_ = Phase::leaving;
+  if (phase_ == Phase::serving) phase_ = Phase::leaving;
   if (!logged_in) {
     link_.close();
     if (login_) login_->give_up();
