@@ -429,6 +429,19 @@ bool Exchange::runs_for_client() const {
   return false;
 }
 
+bool Exchange::takes_effect() const {
+  if (copy_waits_for_client()) return false;
+  bool wrote = wrote_;
+  for (std::size_t i = 0; i < queue_.size(); ++i) {
+    const Entry& entry = queue_[i];
+    if (entry.is(Mark::local)) continue;
+    const bool runs = entry.tag == client::execute || entry.tag == client::query || entry.tag == client::function_call;
+    if (runs && !entry.is(Mark::failed) && !has(entry.traits, Trait::repeatable)) wrote = true;
+    if (wrote && !is_extended(entry.tag)) return true;
+  }
+  return false;
+}
+
 bool Exchange::copy_waits_for_client() const {
   if (copy_ != Copy::in && copy_ != Copy::both) return false;
   for (std::size_t i = 0; i < queue_.size(); ++i)

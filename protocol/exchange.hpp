@@ -124,8 +124,9 @@ class Exchange {
   [[nodiscard]] bool expects() const;
   // Something of the client's own is in flight, not only what was sent for it or in its place.
   [[nodiscard]] bool runs_for_client() const;
-  // A ReadyForQuery will come, whatever the client does from here on.
-  [[nodiscard]] bool owes_ready() const { return has_boundary(0) && !copy_waits_for_client(); }
+  // What is in flight may have an effect although the client sends nothing more: a statement that is no proven read, and
+  // all that ends its unit.
+  [[nodiscard]] bool takes_effect() const;
   // The server waits for more CopyData, or for the CopyDone or CopyFail that the client has not sent.
   [[nodiscard]] bool copy_waits_for_client() const;
 

@@ -304,10 +304,10 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
   return Step::go_on;
 }
 
-// PostgreSQL runs what it has received in front of a Terminate. A block that is open then is rolled back, as is a batch
-// without its Sync.
+// PostgreSQL runs what it has received in front of a Terminate. Here, what can have no effect is canceled: a proven read, a
+// block that stays open, a batch without its Sync.
 ClientSession::Step ClientSession::part() {
-  if (!linked_->conversation.runs_by_itself()) return Step::leave;
+  if (!linked_->conversation.takes_effect()) return Step::leave;
   phase_ = Phase::parting;
   framer_.put_back();
   return Step::wait_progress;

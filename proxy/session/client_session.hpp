@@ -142,6 +142,7 @@ class ClientSession final : private ServerUser {
   void give_up_broken();
   bool watch_for_hangup();
   [[nodiscard]] bool gone();
+  [[nodiscard]] bool waits_to_read() const;
   [[nodiscard]] bool muted() const { return phase_ == Phase::parting; }
   void wake();
   void arm_idle_clock();

@@ -98,8 +98,8 @@ class Conversation {
   [[nodiscard]] bool may_end() const;
   // Everything is answered; a pin or session mode may still keep the server.
   [[nodiscard]] bool at_rest() const { return server_.at_rest() && !unit_.open; }
-  // A unit that was sent to its end is not answered yet, and needs nothing more of the client.
-  [[nodiscard]] bool runs_by_itself() const { return server_.exchange.owes_ready(); }
+  // What is in flight may have an effect, also if nothing more comes from the client.
+  [[nodiscard]] bool takes_effect() const { return server_.exchange.takes_effect(); }
   // Everything is answered and nothing pins, but the server lacks the rest of a message that it will ignore.
   [[nodiscard]] bool waits_for_rest() const {
     return server_.waits_for_rest() && server_.owed() > 0 && !unit_.open && !pinned();

@@ -1,5 +1,6 @@
 // What ends a session, a wait or a statement from outside: the client hangs up, cancels or is too slow; the process
 // ends.
+#include <optional>
 #include <utility>
 
 #include "protocol/backend.hpp"
@@ -19,11 +20,17 @@ constexpr std::chrono::seconds longest_rest{1};
 // How much of what a client sent before it hung up is looked through for a Terminate.
 constexpr std::size_t most_looked_through = 256 * 1024;
 
-bool has_terminate(protocol::Bytes received, protocol::Framer framer) {
+// The units in front of a Terminate; none: there is no Terminate.
+std::optional<std::size_t> units_before_terminate(protocol::Bytes received, protocol::Framer framer) {
+  namespace client = protocol::client;
+  using Kind = protocol::Frame::Kind;
+  std::size_t units = 0;
   for (;;) {
     const auto frame = framer.next(received);
-    if (frame.kind == protocol::Frame::Kind::need_more || frame.kind == protocol::Frame::Kind::error) return false;
-    if (frame.kind == protocol::Frame::Kind::start && frame.tag == protocol::client::terminate) return true;
+    if (frame.kind == Kind::need_more || frame.kind == Kind::error) return std::nullopt;
+    if (frame.kind == Kind::start && frame.tag == client::terminate) return units;
+    const bool ends_unit = frame.tag == client::query || frame.tag == client::sync || frame.tag == client::function_call;
+    if (frame.kind == Kind::start && ends_unit) ++units;
     received = received.subspan(frame.bytes.size());
   }
 }
@@ -73,14 +80,22 @@ bool ClientSession::watch_for_hangup() {
   return true;
 }
 
-// The client has hung up. True: the connection just broke. False: a Terminate is among what it sent before, or there is
-// more of that than was looked through: it is read, to its end, when its turn has come.
+// It waits with a unit that can have no effect.
+bool ClientSession::waits_to_read() const {
+  if (linked_ || !routing_ || block_.status() != 'I') return false;
+  const auto& verdict = routing_->unit.verdict;
+  return verdict.repeatable() && verdict.control == protocol::sql::TransactionControl::none;
+}
+
+// The client has hung up. True: the connection just broke, or its last wish was a read. False: a Terminate is among what
+// it sent before, or there is more of that than was looked through: it is read, to its end, when its turn has come.
 bool ClientSession::gone() {
   if (muted()) return false;
   while (link_.received().size() < most_looked_through) {
     if (link_.receive(link_.received().size() + 1) == Io::ok) continue;
     link_.keep_rest();
-    if (!has_terminate(link_.received(), framer_)) return true;
+    const auto units = units_before_terminate(link_.received(), framer_);
+    if (!units || (*units <= 1 && waits_to_read())) return true;
     phase_ = Phase::parting;
     return false;
   }

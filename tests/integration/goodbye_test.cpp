@@ -165,6 +165,26 @@ TEST_F(Goodbyes, without_one_who_waits_for_a_server_leaves_the_line) {
   EXPECT_EQ(server_->scalar("SELECT count(*) FROM kept"), "0");
 }
 
+// A read that nobody waits for takes no server from those who do, and none for long.
+TEST_F(Goodbyes, of_reads_end_them) {
+  start("size: 1, wait_timeout: 20s");
+  auto busy = wire::log_in(proxy_->port());
+  busy->send(wire::query("SELECT pg_sleep(60)"));
+  ASSERT_TRUE(wait_until(10s, [] {
+    return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1";
+  }));
+  for (const auto& bytes : {wire::query("SELECT a FROM kept"),
+                            wire::parse("", "SELECT a FROM kept") + wire::bind("") + wire::execute() + wire::sync()}) {
+    auto peer = wire::log_in(proxy_->port());
+    peer->send(bytes + goodbye);
+    peer->close();
+    EXPECT_TRUE(wait_until(10s, [&] { return proxy_->metric("holdfast_clients") == 1; }));
+  }
+  busy->send(goodbye);
+  busy->close();
+  EXPECT_EQ(rows_in_the_end(), "none");
+}
+
 // … or while there is no primary.
 TEST_F(Goodbyes, while_the_work_is_held) {
   start();

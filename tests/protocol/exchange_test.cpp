@@ -513,5 +513,33 @@ TEST(RequestQueue, grows_around_its_end_and_shrinks_when_empty) {
   EXPECT_EQ(queue.capacity(), inside);
 }
 
+TEST_F(ExchangeTest, takes_effect_by_itself_with_a_write_and_the_end_of_its_unit) {
+  EXPECT_FALSE(exchange.takes_effect());
+  exchange.sent({.tag = 'Q', .traits = Trait::repeatable});
+  EXPECT_FALSE(exchange.takes_effect()) << "a read";
+  exchange.sent({.tag = 'E'});
+  EXPECT_FALSE(exchange.takes_effect()) << "its Sync may never come";
+  exchange.sent({.tag = 'S'});
+  EXPECT_TRUE(exchange.takes_effect());
+  exchange.reset();
+  exchange.sent({.tag = 'Q'});
+  EXPECT_TRUE(exchange.takes_effect());
+  exchange.reset();
+  exchange.sent({.tag = 'E'});
+  exchange.sent({.tag = 'H'});
+  static_cast<void>(exchange.received('C', {}));
+  EXPECT_FALSE(exchange.takes_effect());
+  exchange.sent({.tag = 'S'});
+  EXPECT_TRUE(exchange.takes_effect()) << "what was answered behind a Flush is committed by it";
+}
+
+TEST_F(ExchangeTest, a_copy_in_takes_no_effect_without_its_end) {
+  exchange.sent({.tag = 'Q'});
+  static_cast<void>(exchange.received('G', {}));
+  EXPECT_FALSE(exchange.takes_effect());
+  exchange.sent({.tag = 'c'});
+  EXPECT_TRUE(exchange.takes_effect());
+}
+
 }  // namespace
 }  // namespace holdfast::protocol
