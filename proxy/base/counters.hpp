@@ -92,6 +92,7 @@ struct Counters {
   Counter lost_unknown;      // clients told 08007
   Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
   Counter lost_cut;          // disconnected in the middle of a row: it can't be finished
+  Counter sessions_ended;    // disconnected as their server's session was, while the server lives
   Counter cancels;
   Counter protocol_errors;
   std::array<Counter, route_reasons> routed;

@@ -12,6 +12,7 @@
 #include "health/topology.hpp"
 #include "proxy/io/wheel.hpp"
 #include "proxy/pool/context.hpp"
+#include "proxy/pool/postmaster_check.hpp"
 #include "proxy/pool/server_link.hpp"
 #include "proxy/pool/waiter.hpp"
 
@@ -68,7 +69,10 @@ class MemberPool {
   [[nodiscard]] bool lets_in() const;
   // Connections in use and clients in line: what balancing compares.
   [[nodiscard]] std::size_t load() const { return busy_.size() + line_.size(); }
-  [[nodiscard]] bool empty() const { return idle_.empty() && busy_.empty() && line_.empty() && connecting_ == 0; }
+  [[nodiscard]] bool empty() const {
+    return idle_.empty() && busy_.empty() && line_.empty() && connecting_ == 0 && !postmaster_.running();
+  }
+  [[nodiscard]] PostmasterCheck& postmaster() { return postmaster_; }
   [[nodiscard]] std::size_t idle() const { return idle_.size(); }
   // default_transaction_read_only, as the member reported it at the last log-in.
   [[nodiscard]] bool read_only_by_default() const { return read_only_by_default_; }
@@ -106,6 +110,7 @@ class MemberPool {
   Deadline retry_;
   std::chrono::milliseconds backoff_{0};
   TimePoint not_before_{};  // after a refusal by the member itself; TimePoint{}: it lets us in
+  PostmasterCheck postmaster_{*this};
 };
 
 }  // namespace holdfast::proxy

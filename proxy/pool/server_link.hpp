@@ -16,6 +16,7 @@
 
 #include "health/topology.hpp"
 #include "protocol/cleaning.hpp"
+#include "protocol/last_word.hpp"
 #include "protocol/server_session.hpp"
 #include "proxy/base/counters.hpp"
 #include "proxy/io/link.hpp"
@@ -64,8 +65,12 @@ class ServerLink : public ListNode<ServerLink> {
   std::uint64_t credentials = 0;  // which of the pool's credentials it logged in with
   TimePoint connected_at{};
   TimePoint sent_at{};  // when something was last sent
+  // What it said when it ended. Behind server_lost(), never Ended::either.
+  std::optional<protocol::LastWord> last_word;
 
   [[nodiscard]] State state() const { return state_; }
+  // The server lives, and has ended this session.
+  [[nodiscard]] bool ended_alone() const { return last_word && last_word->ended == protocol::Ended::the_session; }
   // A cancel request for it is on its way, or could still take effect.
   [[nodiscard]] bool being_canceled() const { return cancels_ > 0; }
   // It could be leased to the next client as it is.

@@ -13,10 +13,16 @@ namespace tag = protocol::server;
 using protocol::Frame;
 using protocol::Reply;
 
-bool note_evidence(const PoolContext& context, const ServerLink& server, const Frame& frame) {
+bool note_evidence(const PoolContext& context, ServerLink& server, const Frame& frame) {
   if (!frame.last) return false;
   const auto fields = protocol::parse_error(frame.body());
   if (!fields) return false;
+  const bool by_primary = server.home->pool().topology().primary == server.home->member();
+  const auto by = by_primary ? protocol::By::primary : protocol::By::standby;
+  if (const auto ended = protocol::last_word(frame.tag, *fields, by)) {
+    auto& word = server.last_word.emplace(protocol::LastWord{.state = fields->state, .ended = *ended});
+    if (*ended != protocol::Ended::the_server) word.message.assign(frame.bytes.begin(), frame.bytes.end());
+  }
   const auto report = [&](health::Evidence evidence) {
     context.report(server.home->pool().key().cluster, server.home->member(), evidence);
   };
@@ -34,7 +40,6 @@ bool note_evidence(const PoolContext& context, const ServerLink& server, const F
     }
     return notice;
   }
-  const bool by_primary = server.home->pool().topology().primary == server.home->member();
   if (fields->state == sqlstate::read_only_sql_transaction && by_primary) report(health::Evidence::read_only);
   return false;
 }
@@ -115,6 +120,13 @@ class ServerReader {
 
   Task<> end() {
     server_.link.close();
+    if (server_.user != nullptr && server_.last_word && server_.last_word->ended == protocol::Ended::either) {
+      // Its user may leave meanwhile.
+      auto question = server_.home->postmaster().ask();
+      const auto answer = co_await question;
+      const bool lives = answer == protocol::Postmaster::lives;
+      server_.last_word->ended = lives ? protocol::Ended::the_session : protocol::Ended::the_server;
+    }
     if (server_.user != nullptr) server_.user->server_lost(server_);
     if (!server_.handed_over_) context_.counters.servers_closed.add();
     server_.counted_ = {};

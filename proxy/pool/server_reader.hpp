@@ -17,9 +17,9 @@ Task<> read_server(PoolContext& context, std::unique_ptr<ServerLink> server);
 // Adds an adopted connection to its member's pool, and reads it in a coroutine of its own.
 void serve(PoolContext& context, std::unique_ptr<ServerLink> server);
 
-// Reports what a NoticeResponse or ErrorResponse says about the member to its monitor. True: the notice concerns only
-// the proxy (a shutdown or crash).
-bool note_evidence(const PoolContext& context, const ServerLink& server, const protocol::Frame& frame);
+// Reports what a NoticeResponse or ErrorResponse says about the member to its monitor, and keeps it if it may be the
+// server's last word. True: the notice concerns only the proxy (a shutdown or crash).
+bool note_evidence(const PoolContext& context, ServerLink& server, const protocol::Frame& frame);
 // Records a ParameterStatus; a change of in_hot_standby is evidence as well. False: it is malformed, or the server
 // reports more than we keep.
 [[nodiscard]] bool note_parameter(const PoolContext& context, ServerLink& server, const protocol::Frame& frame);

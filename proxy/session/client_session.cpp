@@ -231,6 +231,7 @@ ClientSession::Step ClientSession::process() {
     if (!link_.open()) return Step::leave;
     if (!muted() && (link_.unsent() || context_.desk.to_client.size() > most_unsent)) return Step::go_on;
     if (budget_.spent()) return Step::next_turn;
+    if (linked_ && !linked_->lease->link.open()) return Step::wait_progress;  // it has ended: its reader says how
     if (block_.lost()) {
       const Step step = answer_lost();
       if (step != Step::go_on) return step;

@@ -129,6 +129,7 @@ class ClientSession final : private ServerUser {
   Pass answers(ServerLink& server) override;
   void server_lost(ServerLink& server) override;
   bool from_server(ServerLink& server, const protocol::Frame& frame);
+  void pass_on(const protocol::LastWord& word);
   void tell_loss(const protocol::Loss& loss, const Error& error);
   void settle_aftermath();
   void note_write();

@@ -202,11 +202,15 @@ void ClientSession::server_lost(ServerLink& server) {
   auto& conversation = linked_->conversation;
   const bool answer_cut = conversation.in_answer();
   const bool keeps = conversation.pinned();
+  const bool alone = server.ended_alone();
   const auto pins = conversation.pins().reasons();
   const auto begin_error = block_.take_begin_error();
-  const Loss loss = conversation.server_lost(!framer_.at_boundary() || begin_error || keeps || answer_cut);
+  const bool cut = !framer_.at_boundary() || begin_error || keeps || answer_cut || alone;
+  const Loss loss = conversation.server_lost(cut);
   settle_aftermath();
   const bool again = conversation.replay().again() != Replay::Again::no;
+  const bool concerned = keeps || loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' ||
+                         !loss.units.empty() || loss.batch != Loss::Batch::none;
   const auto& member = pool().topology().members[server.home->member()].name;
   if (again) block_.take_back();
   unlink(Why::lost);
@@ -216,18 +220,27 @@ void ClientSession::server_lost(ServerLink& server) {
     context_.counters.lost_cut.add();
     log(LogLevel::warning, "answer_cut", {});
     link_.close();
-  } else if (!link_.open() || again) {
-    // The client is gone, or the unit runs again: there is nothing to tell.
+  } else if (!link_.open() || again || !concerned) {
+    // The client is gone, the unit runs again, or the client had no more use for this server: nothing is to be told.
+  } else if (alone) {
+    pass_on(*server.last_word);
   } else if (keeps) {
     // The session's state was lost with the server: going on would pretend that it still exists.
     context_.counters.lost_pinned.add();
     log(LogLevel::warning, "session_lost", {{"member", member}, {"pins", std::string(pin_reason(pins))}});
     disconnect(Tell::session_lost);
-  } else if (loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' || !loss.units.empty() ||
-             loss.batch != Loss::Batch::none) {
+  } else {
     tell_loss(loss, begin_error.value_or(protocol::error_of(loss)));
   }
   wake();
+}
+
+// The server lives and has ended this session alone: the client's ends with it, as it would without a proxy.
+void ClientSession::pass_on(const protocol::LastWord& word) {
+  context_.counters.sessions_ended.add();
+  log(LogLevel::info, "session_ended", {{"sqlstate", std::string(word.state.view())}});
+  if (!muted()) link_.send(word.message);
+  hang_up();
 }
 
 void ClientSession::tell_loss(const Loss& loss, const Error& error) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "tests/support/endpoint.hpp"
+#include "tests/support/tcp_relay.hpp"
 #include "tests/support/wire_client.hpp"
 
 namespace holdfast::testing {
@@ -74,7 +75,7 @@ struct Kind {
   std::string before;       // sent once and answered
   const char* answers;      // … by these
   std::string piece;        // of the flood
-  bool lost_block = false;  // after `before` its server is ended
+  bool lost_block = false;  // after `before` its server is lost
 };
 
 class Fairness : public ::testing::TestWithParam<Kind> {
@@ -86,7 +87,7 @@ class Fairness : public ::testing::TestWithParam<Kind> {
   static void TearDownTestSuite() { delete server_; }
 
   // The flooding client, ready to flood.
-  [[nodiscard]] std::unique_ptr<PeerConnection> client() const {
+  [[nodiscard]] std::unique_ptr<PeerConnection> client() {
     const auto& kind = GetParam();
     auto peer = wire::log_in(proxy_.port());
     // The kernel grows the receive buffer of a reader that keeps up (tcp(7), tcp_moderate_rcvbuf), and CopyData outside
@@ -97,7 +98,7 @@ class Fairness : public ::testing::TestWithParam<Kind> {
     peer->send(kind.before);
     EXPECT_EQ(peer->read_until('Z'), kind.answers);
     if (kind.lost_block) {
-      server_->exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+      relay_.reset_all();
       EXPECT_TRUE(
           wait_until(10s, [&] { return proxy_.metric("holdfast_answers_lost_total{sqlstate=\"40001\"}") == 1; }));
     }
@@ -107,7 +108,9 @@ class Fairness : public ::testing::TestWithParam<Kind> {
     ASSERT_TRUE(wait_until(10s, [&] { return flood.sent() > 20; })) << flood.sent();
   }
 
-  Holdfast proxy_{endpoint({.members = member_yaml(*server_),
+  TcpRelay relay_{server_->port()};
+  Holdfast proxy_{endpoint({.members = "      - { name: pg1, host: 127.0.0.1, port: " +
+                                       std::to_string(relay_.port()) + " }\n",
                             .workers = 1,
                             .pool = "size: 4, wait_timeout: 30s",
                             .more = "timeouts: { idle_in_transaction: 1s }\n"})};

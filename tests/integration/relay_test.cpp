@@ -6,6 +6,7 @@
 #include "tests/support/holdfast.hpp"
 #include "tests/support/postgres.hpp"
 #include "tests/support/scripted_peer.hpp"
+#include "tests/support/tcp_relay.hpp"
 #include "tests/support/wait.hpp"
 
 namespace holdfast::testing {
@@ -13,10 +14,10 @@ namespace {
 
 using namespace std::string_literals;
 
-std::string config(ReplicationSet& set, const std::string& settings) {
+std::string config(const std::string& members, const std::string& settings) {
   return "listen: [{ address: \"127.0.0.1:${port}\" }]\n"
          "clusters:\n  main:\n    members:\n" +
-         members_yaml(set) + "    monitor: { user: holdfast, password: " + monitor_password +
+         members + "    monitor: { user: holdfast, password: " + monitor_password +
          " }\n"
          "databases: { \"*\": { cluster: main } }\n"
          "workers: 1\n"
@@ -51,7 +52,12 @@ class Relay : public ::testing::Test {
     set_ = nullptr;
   }
   void start(const std::string& settings = "pool: { size: 2 }") {
-    proxy_.emplace(HoldfastOptions{.config = config(*set_, settings)});
+    proxy_.emplace(HoldfastOptions{.config = config(members_yaml(*set_), settings)});
+  }
+  // With the primary alone, whose connections can be reset.
+  void start_behind(const TcpRelay& relay) {
+    const auto member = "      - { name: pg1, host: 127.0.0.1, port: " + std::to_string(relay.port()) + " }\n";
+    proxy_.emplace(HoldfastOptions{.config = config(member, "pool: { size: 2 }")});
   }
   // A client that is logged in.
   std::unique_ptr<PeerConnection> client() {
@@ -159,7 +165,8 @@ TEST_F(Relay, late_copy_data_needs_no_server_and_hurts_nobody) {
 // The server dies in the middle of a CopyData inside a transaction; afterwards the client copies again.
 TEST_F(Relay, copy_after_a_lost_copy_is_whole) {
   set_->primary().exec("CREATE TABLE IF NOT EXISTS copied (v text); TRUNCATE copied; GRANT ALL ON copied TO app");
-  start();
+  TcpRelay relay(set_->primary().port());
+  start_behind(relay);
   auto peer = client();
   peer->send(query("BEGIN") + query("COPY copied FROM STDIN"));
   EXPECT_EQ(peer->read_until('Z'), "CZ");
@@ -171,11 +178,15 @@ TEST_F(Relay, copy_after_a_lost_copy_is_whole) {
   peer->send(message.substr(0, 150'000));
   ASSERT_TRUE(wait_until(std::chrono::seconds(10), [&] {
     return set_->primary().scalar(
-               "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app' "
-               "AND query LIKE 'COPY copied%'") != "0";
+               "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND query LIKE 'COPY copied%'") == "1";
   }));
-  EXPECT_EQ(error_state(*peer), "40001");
+  relay.reset_all();
+  ASSERT_TRUE(wait_until(std::chrono::seconds(10), [&] {
+    return proxy_->metric("holdfast_answers_lost_total{sqlstate=\"40001\"}") == 1.0;
+  }));
+  // It is told behind the piece that it was sending.
   peer->send(message.substr(150'000) + message_bytes('c'));
+  EXPECT_EQ(error_state(*peer), "40001");
   EXPECT_EQ(peer->read_until('Z'), "Z");
   peer->send(query("ROLLBACK"));
   EXPECT_EQ(peer->read_until('Z'), "CZ");
@@ -189,13 +200,14 @@ TEST_F(Relay, copy_after_a_lost_copy_is_whole) {
 // Drivers end transactions by the extended protocol, with the unnamed statement.
 TEST_F(Relay, lost_block_ends_by_an_extended_rollback) {
   set_->primary().exec("CREATE TABLE IF NOT EXISTS lost (v int); GRANT ALL ON lost TO app");
-  start();
+  TcpRelay relay(set_->primary().port());
+  start_behind(relay);
   auto peer = client();
   peer->send(parse("keep", "SELECT 7") + query("BEGIN"));
   EXPECT_EQ(peer->read_until('Z'), "1CZ");
   peer->send(parse("", "INSERT INTO lost VALUES (1)") + bind_to("") + execute() + sync_message);
   EXPECT_EQ(peer->read_until('Z'), "12CZ");
-  set_->primary().exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+  relay.reset_all();
   ASSERT_TRUE(wait_until(std::chrono::seconds(10), [&] { return proxy_->metric("holdfast_servers") == 0.0; }));
   peer->send(query("SELECT 1"));
   EXPECT_EQ(error_state(*peer), "40001");
