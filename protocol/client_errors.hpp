@@ -27,10 +27,12 @@ enum class Tell : std::uint8_t {
   hold_limit_reached,
   no_primary,  // milliseconds waited; ": why", or nothing
   no_server,   // milliseconds waited; pool.size
+  no_server_takes,  // milliseconds tried
   canceled,
   // When a server is lost.
   outcome_unknown,
   rolled_back,
+  server_crashed,
   in_failed_transaction,
   session_lost,
   // Prepared statements.

@@ -1,4 +1,4 @@
-// May this unit run again? Promise 1, nothing runs twice, is decided here and nowhere else.
+// May this unit run again? Promise 1, nothing runs twice, is decided here and nowhere else. (How often, and when: repeats.)
 //
 // Task: keeps the first unit that a client sends to a server as it came, for as long as it may have to be sent again,
 // and says whether it may. Owner: the conversation of a client with one server. Thread: any one; no locks. Lifetime:

@@ -98,8 +98,6 @@ constexpr std::array simple{
     Simple{"holdfast_waits_timed_out_total",
            "Waits for a server connection that ended with 53300 after pool.wait_timeout.", &Counters::waits_timed_out,
            counter},
-    Simple{"holdfast_retries_total", "Units sent to a server again after a first attempt that had no effect.",
-           &Counters::retries, counter},
     Simple{"holdfast_sessions_ended_total",
            "Clients disconnected with the server's own FATAL: it ended their session, and lives.",
            &Counters::sessions_ended, counter},
@@ -136,6 +134,14 @@ void add_workers(Families& out, const std::vector<const Counters*>& workers) {
     out.add(total([i](const Counters& c) -> const Counter& { return c.routed[i]; }),
             {{"reason", name_of(static_cast<RouteReason>(i))}});
   }
+  out.begin("holdfast_retries_total",
+            "Units sent to a server again: unsent (nothing of it had left), refused (by a standby: to the primary), lost (a "
+            "read whose server was lost; once at most).",
+            counter);
+  for (std::size_t i = 0; i < repeat_reasons; ++i) {
+    out.add(total([i](const Counters& c) -> const Counter& { return c.repeats[i]; }),
+            {{"reason", name_of(static_cast<RepeatReason>(i))}});
+  }
   out.begin("holdfast_pins_total", "Clients pinned to a server connection, by the reason of the first pin.", counter);
   for (std::size_t i = 0; i < pin_reasons; ++i) {
     const auto effect = static_cast<protocol::sql::Effect>(1U << i);
@@ -151,6 +157,7 @@ void add_workers(Families& out, const std::vector<const Counters*>& workers) {
   out.add(total([](const Counters& c) -> const Counter& { return c.lost_rolled_back; }), {{"sqlstate", "40001"}});
   out.add(total([](const Counters& c) -> const Counter& { return c.lost_unknown; }), {{"sqlstate", "08007"}});
   out.add(total([](const Counters& c) -> const Counter& { return c.lost_pinned; }), {{"sqlstate", "57P01"}});
+  out.add(total([](const Counters& c) -> const Counter& { return c.lost_crashed; }), {{"sqlstate", "57P02"}});
   out.add(total([](const Counters& c) -> const Counter& { return c.lost_cut; }), {{"sqlstate", "none"}});
 }
 

@@ -19,4 +19,14 @@ const char* name_of(RouteReason reason) {
   return "?";
 }
 
+const char* name_of(RepeatReason reason) {
+  switch (reason) {
+    case RepeatReason::unsent: return "unsent";
+    case RepeatReason::refused: return "refused";
+    case RepeatReason::lost: return "lost";
+    case RepeatReason::count_: break;
+  }
+  return "?";
+}
+
 }  // namespace holdfast::proxy

@@ -63,6 +63,16 @@ enum class RouteReason : std::uint8_t {
 inline constexpr std::size_t route_reasons = static_cast<std::size_t>(RouteReason::count_);
 [[nodiscard]] const char* name_of(RouteReason reason);
 
+// Why a unit was sent to a server again.
+enum class RepeatReason : std::uint8_t {
+  unsent,   // not one byte of it had left
+  refused,  // a standby refused it: it goes to the primary
+  lost,     // a proven read whose server was lost
+  count_,
+};
+inline constexpr std::size_t repeat_reasons = static_cast<std::size_t>(RepeatReason::count_);
+[[nodiscard]] const char* name_of(RepeatReason reason);
+
 // An upper bound for the bit numbers of the effects that pin (sql::pinning).
 inline constexpr std::size_t pin_reasons = 16;
 
@@ -87,7 +97,8 @@ struct Counters {
   Counter holds_timed_out;
   Counter wait_microseconds;  // sum of waits for a server
   Counter waits_timed_out;
-  Counter retries;           // units sent again, of which nothing had run or been answered
+  std::array<Counter, repeat_reasons> repeats;  // units sent again
+  Counter lost_crashed;      // clients told 57P02 because their server crashed under their read, or beside it
   Counter lost_rolled_back;  // clients told 40001 because their server died
   Counter lost_unknown;      // clients told 08007
   Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server

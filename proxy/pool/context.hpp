@@ -14,6 +14,7 @@
 #include "proxy/io/reactor.hpp"
 #include "proxy/io/task.hpp"
 #include "proxy/pool/catalogue.hpp"
+#include "proxy/pool/crashes.hpp"
 #include "proxy/pool/permits.hpp"
 #include "proxy/pool/welcomes.hpp"
 
@@ -28,6 +29,7 @@ struct PoolShared {
   CatalogueBook catalogues;
   // Counts the changes of any schema that were seen to commit (protocol/vintage). Counted before the client is told.
   std::atomic<std::uint64_t> schema{1};
+  Crashes crashes;
   Places hold_places;  // limit: hold_limit
   KeyService key_service;
   // Posts what traffic saw to the cluster's monitor. Any thread.
@@ -46,6 +48,7 @@ struct PoolContext {
   Handover& handover;
 
   void report(const std::string& cluster, health::MemberIndex member, health::Evidence evidence) const {
+    if (evidence == health::Evidence::crash_shutdown) shared.crashes.seen(cluster, member, health::Clock::now());
     if (!stopping) shared.report(cluster, member, evidence);
   }
 };

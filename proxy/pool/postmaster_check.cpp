@@ -1,5 +1,6 @@
 #include "proxy/pool/postmaster_check.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -18,6 +19,28 @@ namespace {
 void close_link(void* link) {
   static_cast<Link*>(link)->close();
 }
+
+// How long after an answer the postmaster is asked again.
+constexpr std::chrono::milliseconds spacing{10};
+
+// co_await Nap: until the next slot of the wheel behind `spacing`.
+struct Nap {
+  Reactor& reactor;
+  std::coroutine_handle<> sleeper = {};
+  Deadline deadline{&Nap::over, this};
+
+  explicit Nap(Reactor& of) : reactor(of) {}
+  static void over(void* self) {
+    auto& nap = *static_cast<Nap*>(self);
+    nap.reactor.schedule(nap.sleeper);
+  }
+  [[nodiscard]] bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> handle) {
+    sleeper = handle;
+    reactor.deadlines().arm(deadline, reactor.now() + spacing);
+  }
+  void await_resume() const {}
+};
 
 }  // namespace
 
@@ -42,6 +65,27 @@ Task<> PostmasterCheck::run() {
     }
   }
   running_ = false;
+}
+
+void PostmasterCheck::watch_for_crash(TimePoint until) {
+  watch_until_ = std::max(watch_until_, until);
+  if (!watching_) spawn(pool_.pool().context().gate, watch());
+}
+
+Task<> PostmasterCheck::watch() {
+  watching_ = true;
+  auto& context = pool_.pool().context();
+  while (context.reactor.now() < watch_until_ && !context.stopping) {
+    auto question = ask();
+    const auto answer = co_await question;
+    if (answer == Postmaster::not_now) {
+      context.shared.crashes.seen(pool_.pool().key().cluster, pool_.member(), health::Clock::now());
+      break;
+    }
+    Nap nap(context.reactor);
+    co_await nap;
+  }
+  watching_ = false;
 }
 
 // Without TLS, as a CancelRequest: the postmaster says whether it takes sessions before it looks at who wants one. Where

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "protocol/last_word.hpp"
+#include "proxy/io/reactor.hpp"
 #include "proxy/io/task.hpp"
 
 namespace holdfast::proxy {
@@ -35,16 +36,21 @@ class PostmasterCheck {
     [[nodiscard]] protocol::Postmaster await_resume() const { return answer; }
   };
   [[nodiscard]] Question ask() { return {*this}; }
+  // A session has ended without a word: asks again and again until `until`, and notes a refusal as a crash.
+  void watch_for_crash(TimePoint until);
   // Its pool must stay.
-  [[nodiscard]] bool running() const { return running_; }
+  [[nodiscard]] bool running() const { return running_ || watching_; }
 
  private:
   Task<> run();
+  Task<> watch();
   Task<protocol::Postmaster> connect();
 
   MemberPool& pool_;
   std::vector<Question*> waiting_;  // each lives in the frame of the coroutine that it suspends
+  TimePoint watch_until_{};
   bool running_ = false;
+  bool watching_ = false;
 };
 
 }  // namespace holdfast::proxy

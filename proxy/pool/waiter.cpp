@@ -35,7 +35,7 @@ void Waiter::leave_line() {
 void Waiter::settle(Outcome outcome) {
   if (state_ == State::ended) return;
   leave_line();
-  if (state_ != State::for_marks) {
+  if (state_ != State::asleep) {
     waiting_ = {};
     counters_.wait_microseconds.add(static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(reactor_.now() - since_).count()));
@@ -45,9 +45,9 @@ void Waiter::settle(Outcome outcome) {
   if (auto handle = std::exchange(handle_, {})) reactor_.schedule(handle);
 }
 
-void Waiter::for_marks() {
-  state_ = State::for_marks;
-  reactor_.deadlines().arm(deadline_, reactor_.now() + DeadlineWheel::slot_width);
+void Waiter::sleep(TimePoint until) {
+  state_ = State::asleep;
+  reactor_.deadlines().arm(deadline_, until);
 }
 
 void Waiter::stand_in_line(MemberPool& member) {
@@ -74,7 +74,7 @@ void Waiter::hold(Place place) {
 void Waiter::on_deadline(void* self) {
   auto& waiter = *static_cast<Waiter*>(self);
   switch (waiter.state_) {
-    case State::for_marks: waiter.settle(AskAgain{}); return;
+    case State::asleep: waiter.settle(AskAgain{}); return;
     case State::held: {
       waiter.counters_.holds_timed_out.add();
       const auto& why = waiter.pool_.topology().why_no_primary;

@@ -1,14 +1,15 @@
 // A client's wait for a server: its place in a line, its deadline, and its outcome.
 //
 // Task: stands in the line of a member (servers are short) or of a pool (it is held: there is no primary), or waits for
-// a replica to become fresh enough. Ends exactly once, in a lease, an error, NotLetIn, or AskAgain (the member that it
-// waited for can't serve it any more, or fresher marks may have come); only settle() wakes the client. What it takes while it
+// a replica to become fresh enough, or for a moment before its unit is sent again. Ends exactly once, in a lease, an
+// error, NotLetIn, or AskAgain (the member that it waited for can't serve it any more, fresher marks may have come, or the
+// moment is over); only settle() wakes the client. What it takes while it
 // waits (a place under hold_limit, the gauges) it returns when it ends. Owner: the session or log-in that waits.
 // Thread: the worker's. Lifetime: one wait.
 //
 //   made ──stand_in_line()──> in_line ────┐
 //     ├──hold()─────────────> held ───────┼──settle()──> ended
-//     └──for_marks()────────> for_marks ──┘
+//     └──for_marks(), sleep()─> asleep ───┘
 //   Meanwhile hold() and stand_in_line() lead from in_line to held and back.
 #pragma once
 
@@ -34,7 +35,7 @@ class Pool;
 class Waiter : public ListNode<Waiter> {
  public:
   enum class Kind : std::uint8_t { read, write };
-  enum class State : std::uint8_t { made, in_line, held, for_marks, ended };
+  enum class State : std::uint8_t { made, in_line, held, asleep, ended };
   struct AskAgain {};  // route the unit once more
   struct NotLetIn {    // the member that it waited for refuses its user or database; another one may not
     Error error;
@@ -64,7 +65,9 @@ class Waiter : public ListNode<Waiter> {
   [[nodiscard]] Awaiter ended() { return {*this}; }
 
   // Waits for fresher marks, which come by themselves: ends in AskAgain at the next slot of the deadline wheel.
-  void for_marks();
+  void for_marks() { sleep(reactor_.now() + DeadlineWheel::slot_width); }
+  // Ends in AskAgain at `until`.
+  void sleep(TimePoint until);
 
   // Called by pools, which have put it in their line: the line of a member.
   void stand_in_line(MemberPool& member);

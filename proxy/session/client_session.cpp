@@ -105,6 +105,7 @@ Task<> ClientSession::serve() {
         break;
       case Step::need_server:
       case Step::need_marks:
+      case Step::need_pause:
         if (!begin_wait(step)) break;
         {
           auto outcome = co_await wait_->ended();
@@ -149,6 +150,8 @@ bool ClientSession::begin_wait(Step step) {
                 Waiter::Limits{.wait = settings().wait_timeout, .hold = settings().hold_timeout});
   if (step == Step::need_marks) {
     wait_->for_marks();
+  } else if (step == Step::need_pause) {
+    wait_->sleep(routing_->attempts.repeats.due());
   } else if (routing_->kind == Waiter::Kind::write) {
     pool().wait_for_primary(*wait_);
   } else {
@@ -184,6 +187,7 @@ Task<> ClientSession::align() {
   const auto end = co_await aligner_->run();
   granted_ = aligner_->take_lease();
   std::optional<Error> error;
+  if (end == Aligner::End::lost) routing_->attempts.repeats.unsent(context_.reactor.now());
   if (end == Aligner::End::refused) error = aligner_->error();
   if (end == Aligner::End::canceled) error = protocol::told(Tell::canceled);
   aligner_.reset();

@@ -23,6 +23,7 @@
 
 #include "protocol/block.hpp"
 #include "protocol/client_errors.hpp"
+#include "protocol/repeats.hpp"
 #include "proxy/base/log.hpp"
 #include "proxy/io/link.hpp"
 #include "proxy/pool/waiter.hpp"
@@ -65,10 +66,16 @@ class ClientSession final : private ServerUser {
     need_input,     // more bytes from the client
     need_server,    // of the member in routing_
     need_marks,     // a replica that is fresh enough
+    need_pause,     // before the unit goes out again
     need_settings,  // granted_ has other settings than the client
     wait_progress,  // for answers to what is in flight
     next_turn,      // the budget for this turn is spent
     leave,
+  };
+  // What became of a unit so far.
+  struct Attempts {
+    protocol::Repeats repeats;
+    health::MemberIndex lost_on = 0;  // the member that repeats.lost_at() is about
   };
   // The unit at the front, while it is on its way to a server.
   struct Routing {
@@ -78,10 +85,12 @@ class ClientSession final : private ServerUser {
     std::optional<TimePoint> marks_until;
     bool has_waited = false;     // long enough for a fresher replica
     bool force_primary = false;  // a standby refused it
+    Attempts attempts;
   };
   struct Linked {
     ServerLease lease;
     Conversation conversation;
+    Attempts attempts;  // of the first unit
     Linked(ServerLease server, const ClientFacts& facts)
         : lease(std::move(server)), conversation(facts, lease->session) {}
   };
@@ -111,6 +120,7 @@ class ClientSession final : private ServerUser {
   Step begin_unit();
   Step answer_alone();
   Step route();
+  Step repeat();
   [[nodiscard]] Route choose() const;
   [[nodiscard]] bool read_only_by_default() const;
   Step grant(health::MemberIndex member, Waiter::Kind kind);
@@ -123,6 +133,7 @@ class ClientSession final : private ServerUser {
   // linked.cpp
   void link();
   void unlink(Why why);
+  void note_attempt(ServerLink& server, protocol::Replay::State before);
   bool unlink_if_done();
   bool flush_to_server();
   void flush_to_client();

@@ -20,6 +20,11 @@ using protocol::Tell;
 void ClientSession::link() {
   if (!holds(!linked_, "a client that has a server gets another one")) unlink(Why::abandoned);
   linked_.emplace(std::move(granted_), facts_);
+  linked_->attempts = routing_->attempts;
+  if (const auto reason = linked_->attempts.repeats.goes_out()) {
+    const bool unsent = *reason == protocol::Repeats::Reason::unsent;
+    context_.counters.repeats[static_cast<std::size_t>(unsent ? RepeatReason::unsent : RepeatReason::lost)].add();
+  }
   linked_->lease->user = this;
   // A session that lasts as long as its client may do anything: it is always cleaned.
   if (logged_in_.identity.session_mode()) linked_->lease->session.soil(protocol::sql::Effect::discard);
@@ -37,14 +42,17 @@ void ClientSession::unlink(Why why) {
     case Why::finished:
     case Why::lost:
       if (replay.again() == Replay::Again::no || !link_.open()) break;
-      context_.counters.retries.add();
       link_.unread(replay.bytes());
       statements_.end_batch();
-      if (replay.again() == Replay::Again::on_primary) routing_.emplace().force_primary = true;
+      routing_.emplace().attempts = linked_->attempts;
+      if (replay.again() != Replay::Again::on_primary) break;
+      context_.counters.repeats[static_cast<std::size_t>(RepeatReason::refused)].add();
+      routing_->force_primary = true;
       break;
     case Why::taken_back:
-      context_.counters.retries.add();
       conversation.take_back();
+      routing_.emplace().attempts = linked_->attempts;
+      routing_->attempts.repeats.unsent(context_.reactor.now());
       if (!replay.passing().empty()) link_.rewind(replay.passing());
       link_.unread(replay.bytes());  // of earlier passes, in which nothing was sent
       framer_.put_back();
@@ -206,13 +214,17 @@ void ClientSession::server_lost(ServerLink& server) {
   const auto pins = conversation.pins().reasons();
   const auto begin_error = block_.take_begin_error();
   const bool cut = !framer_.at_boundary() || begin_error || keeps || answer_cut || alone;
+  const auto before = conversation.replay().state();
   const Loss loss = conversation.server_lost(cut);
   settle_aftermath();
   const bool again = conversation.replay().again() != Replay::Again::no;
   const bool concerned = keeps || loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' ||
                          !loss.units.empty() || loss.batch != Loss::Batch::none;
   const auto& member = pool().topology().members[server.home->member()].name;
-  if (again) block_.take_back();
+  if (again) {
+    block_.take_back();
+    note_attempt(server, before);
+  }
   unlink(Why::lost);
   if (answer_cut) {
     // Anything sent now would be read as the rest of a row. PostgreSQL, too, closes without a message when it dies in
@@ -233,6 +245,20 @@ void ClientSession::server_lost(ServerLink& server) {
     tell_loss(loss, begin_error.value_or(protocol::error_of(loss)));
   }
   wake();
+}
+
+// The unit goes out again: what its server, now lost, had of it.
+void ClientSession::note_attempt(ServerLink& server, Replay::State before) {
+  auto& attempts = linked_->attempts;
+  const auto now = context_.reactor.now();
+  if (before == Replay::State::unsent) attempts.repeats.unsent(now);
+  if (before != Replay::State::recording) return;
+  using Crash = protocol::Repeats::Crash;
+  const bool crash = server.last_word && server.last_word->of_crash();
+  attempts.repeats.lost(now, crash ? Crash::seen : Crash::none);
+  attempts.lost_on = server.home->member();
+  // Without a word: if its process crashed, the postmaster takes no sessions for a moment.
+  if (!server.last_word) server.home->postmaster().watch_for_crash(now + protocol::Repeats::pause);
 }
 
 // The server lives and has ended this session alone: the client's ends with it, as it would without a proxy.

@@ -58,6 +58,10 @@ ClientSession::Step ClientSession::begin_unit() {
 }
 
 ClientSession::Step ClientSession::route() {
+  if (routing_->attempts.repeats.any()) [[unlikely]] {
+    const Step step = repeat();
+    if (step != Step::go_on || !routing_) return step;
+  }
   const Route route = choose();
   const auto& topology = pool().topology();
   if (route.wants_marks) topology.freshness->want();
@@ -85,6 +89,39 @@ ClientSession::Step ClientSession::route() {
   if (topology.primary) return grant(*topology.primary, Waiter::Kind::write);
   routing_->kind = Waiter::Kind::write;
   return Step::need_server;
+}
+
+// The unit was with a server before: may it go out again, and now?
+ClientSession::Step ClientSession::repeat() {
+  using Next = protocol::Repeats::Next;
+  using Crash = protocol::Repeats::Crash;
+  const auto& attempts = routing_->attempts;
+  const auto lost_at = attempts.repeats.lost_at();
+  // Another worker may have seen the crash before this one saw its server end.
+  const auto& crashes = pool().context().shared.crashes;
+  const bool crash =
+      lost_at && crashes.since(pool().key().cluster, attempts.lost_on, *lost_at - protocol::Repeats::pause);
+  Counter* lost = nullptr;
+  Tell what = Tell::rolled_back;
+  const auto hold = settings().hold_timeout;
+  switch (attempts.repeats.next(context_.reactor.now(), hold, crash ? Crash::seen : Crash::none)) {
+    case Next::send: return Step::go_on;
+    case Next::wait: return Step::need_pause;
+    case Next::given_up:
+      refuse_unit(protocol::told(Tell::no_server_takes, {std::to_string(hold.count())}));
+      return Step::go_on;
+    case Next::lost_again: lost = &context_.counters.lost_rolled_back; break;
+    case Next::crashed:
+      lost = &context_.counters.lost_crashed;
+      what = Tell::server_crashed;
+      break;
+  }
+  lost->add();
+  const auto error = protocol::told(what);
+  log(LogLevel::warning, "read_not_repeated",
+      {{"member", pool().topology().members[attempts.lost_on].name}, {"sqlstate", std::string(error.state.view())}});
+  refuse_unit(error);
+  return Step::go_on;
 }
 
 Route ClientSession::choose() const {

@@ -2,6 +2,12 @@
 // runs twice, and a primary that comes back gets not one statement.
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/support/endpoint.hpp"
 #include "tests/support/holdfast.hpp"
 #include "tests/support/load.hpp"
 #include "tests/support/postgres.hpp"
@@ -249,6 +255,82 @@ TEST_F(Failover, replica_that_dies_moves_its_reads_and_nothing_else) {
   EXPECT_EQ(load.report().disconnects, 0U);
   EXPECT_TRUE(load.report().errors.empty()) << load.report().errors.begin()->first;
   EXPECT_EQ(load.report().wrong_reads, 0U);
+}
+
+// Without a proxy a statement that crashes its server does so once. Its client may try again; nobody does it for him on
+// every member in turn. Those who write beside it lose nothing that was acknowledged.
+TEST_F(Failover, a_statement_that_kills_its_server_does_not_kill_them_all) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set, "reads: { consistency: eventual }\n"));
+  Load load({.conninfo = proxy.conninfo(), .writers = 4, .readers = 2});
+  load.start();
+  wait_for_acknowledged(load, 200);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> killers;
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    killers.emplace_back([&, i] {
+      while (!stop) {
+        auto look = Connection::attempt(set[i].conninfo("postgres"));
+        const auto pid_of = [&]() -> pid_t {
+          try {
+            return std::stoi(look->scalar("SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE state = 'active' AND"
+                                          " wait_event = 'PgSleep'"));
+          } catch (const SqlError&) {
+            look.reset();  // it crashed
+            return 0;
+          }
+        };
+        while (look && !stop) {
+          if (const pid_t pid = pid_of(); pid != 0) ::kill(pid, SIGKILL);
+        }
+      }
+    });
+  }
+  auto client = proxy.connect();
+  EXPECT_EQ(sqlstate_of([&] { client.scalar("SELECT pg_sleep(3600)"); }), "57P02");
+  EXPECT_EQ(client.scalar("SELECT 1"), "1") << "it goes on";
+  const auto before = load.acknowledged();
+  wait_for_acknowledged(load, before + 200);
+  stop = true;
+  for (auto& killer : killers) killer.join();
+  // As the postmasters saw it.
+  int crashes = 0;
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    const std::string log = read_file(set[i].log_file());
+    for (auto at = log.find("by signal 9"); at != std::string::npos; at = log.find("by signal 9", at + 1)) ++crashes;
+  }
+  EXPECT_GE(crashes, 1);
+  EXPECT_LE(crashes, 2) << "at most one more than without a proxy";
+  load.stop();
+  EXPECT_EQ(load.report().disconnects, 0U);
+  EXPECT_EQ(load.report().wrong_reads, 0U);
+  for (const auto& [state, count] : load.report().errors) {
+    EXPECT_TRUE(state == "08007" || state == "40001" || state == "57P02") << state << ": " << count;
+  }
+  auto primary = set.primary().connect("postgres");
+  const auto check = check_load(primary, load.report());
+  EXPECT_EQ(check.missing, 0U);
+  EXPECT_EQ(check.twice, 0U);
+}
+
+// A real failover still hides the loss of a read.
+TEST_F(Failover, a_read_whose_replica_dies_is_answered_by_another_member) {
+  ReplicationSet set(quorum());
+  Holdfast proxy(options(set, "reads: { consistency: eventual }\n"));
+  auto client = proxy.connect();
+  client.ask("SELECT 'read' FROM pg_sleep(1)");
+  const auto reads = [](Server& server) {
+    return server.scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1";
+  };
+  Server* where = nullptr;
+  ASSERT_TRUE(wait_until(10s, [&] {
+    for (std::size_t i = 0; i < set.size() && where == nullptr; ++i)
+      if (reads(set[i])) where = &set[i];
+    return where != nullptr;
+  }));
+  where->kill9_tree();
+  EXPECT_EQ(client.answer().at(0).at(0), "read");
+  EXPECT_EQ(proxy.metric("holdfast_retries_total{reason=\"lost\"}"), 1.0);
 }
 
 TEST_F(Failover, writes_that_wait_too_long_for_a_primary_fail_and_reads_go_on) {

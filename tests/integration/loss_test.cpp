@@ -2,6 +2,7 @@
 // waits for nothing. protocol/told_of_loss_test has all states; here they meet the session, in both of its coroutines.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <signal.h>
 
 #include <ostream>
 
@@ -157,6 +158,70 @@ TEST_F(Loss, behind_an_answer_that_was_owed_is_told_at_once_and_not_again) {
   peer->send(wire::sync());
   EXPECT_EQ(answer(*peer), "ZI");
 }
+
+class LostRead : public LossBase, public ::testing::WithParamInterface<bool> {
+ protected:
+  [[nodiscard]] static std::string read() {
+    const std::string sql = "SELECT pg_sleep(60)";
+    return GetParam() ? wire::parse("", sql) + wire::bind("") + wire::execute() + wire::sync() : wire::query(sql);
+  }
+  // One session runs it, and is lost to the proxy.
+  void lose_reader() {
+    const std::string sleepers = " FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    ASSERT_TRUE(wait_until(10s, [&] { return server_->scalar("SELECT count(*)" + sleepers) == "1"; }));
+    relay_.reset_all();
+    server_->exec("SELECT pg_terminate_backend(pid, 5000)" + sleepers);
+  }
+  [[nodiscard]] double repeats() const {
+    return proxy_->metric("holdfast_retries_total{reason=\"lost\"}").value_or(-1);
+  }
+};
+
+// It may be what kills its servers.
+TEST_P(LostRead, runs_once_more_and_no_more) {
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(read());
+  lose_reader();
+  lose_reader();
+  EXPECT_EQ(answer(*peer), "40001 ZI");
+  EXPECT_EQ(repeats(), 1.0);
+  peer->send(wire::query("SELECT 1"));
+  EXPECT_EQ(answer(*peer), "TDCZI");
+}
+
+TEST_P(LostRead, in_a_block_that_it_begins_is_told_as_there) {
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(wire::query("BEGIN"));
+  EXPECT_EQ(answer(*peer), "CZT");
+  peer->send(read());
+  lose_reader();
+  lose_reader();
+  EXPECT_EQ(answer(*peer), "40001 ZE");
+  EXPECT_EQ(repeats(), 1.0);
+  peer->send(wire::query("ROLLBACK"));
+  EXPECT_EQ(answer(*peer), "CZI");
+}
+
+// Its own session crashes: the postmaster takes none for a moment.
+TEST_P(LostRead, that_crashes_its_server_is_not_repeated) {
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(read());
+  std::string pid;
+  ASSERT_TRUE(wait_until(10s, [&] {
+    pid = server_->scalar(
+        "SELECT coalesce(string_agg(pid::text, ','), '') FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    return !pid.empty();
+  }));
+  ASSERT_EQ(::kill(std::stoi(pid), SIGKILL), 0);
+  EXPECT_EQ(answer(*peer), "57P02 ZI");
+  EXPECT_EQ(repeats(), 0.0);
+  EXPECT_EQ(proxy_->metric("holdfast_answers_lost_total{sqlstate=\"57P02\"}"), 1.0);
+  peer->send(wire::query("SELECT 1"));
+  EXPECT_EQ(answer(*peer), "TDCZI");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LostRead, ::testing::Bool(),
+                         [](const auto& extended) { return extended.param ? "extended" : "simple"; });
 
 }  // namespace
 }  // namespace holdfast::testing

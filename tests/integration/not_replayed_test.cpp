@@ -57,7 +57,9 @@ class NotReplayed : public ::testing::Test {
     replica().exec("SELECT pg_wal_replay_resume()");
     ReplicationSet::wait_caught_up(primary(), replica());
   }
-  [[nodiscard]] double retries() const { return proxy_->metric("holdfast_retries_total").value_or(0); }
+  [[nodiscard]] double retries() const {
+    return proxy_->metric("holdfast_retries_total{reason=\"refused\"}").value_or(0);
+  }
   // What a client of the standby itself is told.
   [[nodiscard]] std::string refusal_of_the_standby(const std::string& sql) {
     auto client = replica().connect();

@@ -348,7 +348,8 @@ TEST_F(Pools, a_statement_for_a_dead_server_goes_to_another) {
   server_->exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'");
   ASSERT_EQ(::kill(proxy.pid(), SIGCONT), 0);
   EXPECT_EQ(client.answer().at(0).at(0), "43");
-  EXPECT_EQ(proxy.metric("holdfast_retries_total"), 1) << "the server was not dead when the statement was sent";
+  EXPECT_EQ(proxy.metric("holdfast_retries_total{reason=\"unsent\"}"), 1)
+      << "the server was not dead when the statement was sent";
 }
 
 std::string parse(const std::string& name, const std::string& sql) {

@@ -285,7 +285,7 @@ TEST_F(Routing, what_a_standby_refuses_is_run_on_the_primary) {
     EXPECT_EQ(where(client, "SELECT m FROM writing", protocol), "pg1");
     EXPECT_EQ(where(client, "SELECT m FROM writing", protocol), "pg1");
   }
-  EXPECT_GT(proxy_->metric("holdfast_retries_total").value_or(0), 0);
+  EXPECT_GT(proxy_->metric("holdfast_retries_total{reason=\"refused\"}").value_or(0), 0);
 }
 
 TEST_F(Routing, a_pipeline_of_reads_and_writes_is_answered_in_order) {

@@ -183,7 +183,8 @@ TEST_P(ResetServer, between_the_parts_of_a_unit_is_not_noticed) {
   send_and_reset(*peer, wire::bind("second") + wire::execute() + wire::sync());
   EXPECT_EQ(peer->read_until('Z'), "312CZ");
   EXPECT_EQ(server_.scalar("SELECT count(*) FROM written"), "1");
-  EXPECT_GE(proxy_->metric("holdfast_retries_total"), 1) << "the server was not dead when the rest was sent";
+  EXPECT_GE(proxy_->metric("holdfast_retries_total{reason=\"unsent\"}"), 1)
+      << "the server was not dead when the rest was sent";
   expect_others_served();
 }
 
