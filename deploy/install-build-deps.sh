@@ -12,7 +12,7 @@ holdfast_build_packages=(
 )
 holdfast_test_packages=(
   postgresql-15 postgresql-client-15 procps util-linux iproute2 nftables strace valgrind
-  python3 python3-psycopg openjdk-17-jdk-headless libpostgresql-jdbc-java
+  python3 python3-psycopg python3-asyncpg openjdk-17-jdk-headless libpostgresql-jdbc-java
 )
 
 _holdfast_as_root() {

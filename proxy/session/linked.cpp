@@ -213,8 +213,10 @@ void ClientSession::server_lost(ServerLink& server) {
   const bool alone = server.ended_alone();
   const auto pins = conversation.pins().reasons();
   const auto begin_error = block_.take_begin_error();
-  const bool cut = !framer_.at_boundary() || begin_error || keeps || answer_cut || alone;
   const auto before = conversation.replay().state();
+  // Somebody ended a session that was in the pool, as this client took it: it may have another one.
+  const bool untouched = before == Replay::State::unsent;
+  const bool cut = !framer_.at_boundary() || begin_error || keeps || answer_cut || (alone && !untouched);
   const Loss loss = conversation.server_lost(cut);
   settle_aftermath();
   const bool again = conversation.replay().again() != Replay::Again::no;
