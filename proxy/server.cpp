@@ -76,6 +76,7 @@ int Server::run() {
   context_.run();
   for (auto& worker : workers_) worker->join();
   shared_.pools.key_service.stop();
+  shared_.sessions.parse_service.stop();
   log_event(LogLevel::info, "stopped", {});
   return 0;
 }

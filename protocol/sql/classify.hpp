@@ -1,11 +1,14 @@
 // From a statement's text to its verdict: shape, cache, and PostgreSQL's own parser on a miss.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "protocol/sql/functions.hpp"
@@ -32,11 +35,41 @@ struct ShapeStore {
   Shaper shaper;
   VerdictCache cache;
   ShapeMemo memo;
+  // What may still be spent on texts in this turn of the worker's loop.
+  std::chrono::nanoseconds left = std::chrono::milliseconds(2);
+  std::int64_t turn = -1;
 };
+
+// A text that takes too long to be read on a worker: what another thread needs for it.
+struct LongText {
+  enum class Stage : std::uint8_t {
+    unread,  // `text` is the client's own, too long even to be scanned; no hash
+    folded,  // `text` is what the parser should get
+  };
+  Stage stage = Stage::unread;
+  std::string text;
+  std::optional<ShapeHash> hash;
+  Hint hint = Hint::none;
+  std::shared_ptr<const ReadFunctions> read_functions;
+  std::size_t longest_folded = 0;
+};
+
+// The verdict of a long text. Any thread; takes 100 ms at most, whatever the text (parse_cost).
+[[nodiscard]] Verdict judge(const LongText& text);
 
 // Gives the clients of one pool their verdicts. A verdict, and what is learnt from standbys, counts for the pool alone:
 // the list of functions is its own, and so are its catalogue and its rights. Owner: the worker; not thread-safe. All
 // its memory is bounded by its options.
+//
+// No call takes longer than a few milliseconds, whatever the text:
+//
+//   known shape                      one scan, nothing else             ask() and verdict() answer
+//   to be parsed within 2 ms         parsed at once                     both answer
+//     … but others were in this turn   the next turn has time for it    ask(): later; verdict() parses it
+//   takes longer, or the text is
+//     longer than 256 KiB            another thread must read it        ask(): elsewhere
+//     … and nobody can wait          up to 1 MiB it is looked for       verdict(): unseen_verdict if it isn't known
+//   would take longer than 100 ms    nobody reads it                    both: unseen_verdict
 class Classifier {
  public:
   struct Options {
@@ -52,6 +85,16 @@ class Classifier {
     std::uint64_t unparsed = 0;  // misses that could not be parsed, and texts over longest_text
   };
 
+  // What one text, and what all texts of one turn of the worker's loop, may cost on the worker.
+  static constexpr std::chrono::nanoseconds most_for_a_text = std::chrono::milliseconds(2);
+  static constexpr std::chrono::nanoseconds most_for_a_turn = std::chrono::milliseconds(2);
+  // What it may cost on another thread.
+  static constexpr std::chrono::nanoseconds most_elsewhere = std::chrono::milliseconds(100);
+  // Longer texts are not even scanned on the worker: that takes 2 to 5 ms for a megabyte. A text whose verdict is worth
+  // nothing elsewhere, since it can only be found by a scan, may be longer: an INSERT with 65,535 parameters has 520 kB.
+  static constexpr std::size_t longest_scanned = 256U << 10;
+  static constexpr std::size_t longest_scanned_here = 1U << 20;
+
   // With a store of its own, of the sizes in `options`.
   explicit Classifier(const Options& options);
   // `scope` keeps its verdicts apart from those of others in the store, which outlives it.
@@ -60,6 +103,44 @@ class Classifier {
   // Valid until the next call on this object: copy it to keep it. A hit costs about 1 ns a byte plus some tens of ns
   // and allocates nothing.
   [[nodiscard]] const Verdict& verdict(std::string_view sql);
+
+  // The same for callers who can wait. `verdict` is null unless the answer is `now`.
+  enum class Patience : std::uint8_t {
+    none,      // as verdict(): what can't be said now is unseen_verdict
+    by_shape,  // waits if the verdict can be remembered; a text without a hash is unseen_verdict
+    any,
+  };
+  struct Answer {
+    enum class When : std::uint8_t {
+      now,
+      later,      // in another turn of the loop
+      elsewhere,  // take_long_text() says what another thread must judge; then learn() its verdict and ask again
+    };
+    When when = When::now;
+    const Verdict* verdict = nullptr;
+  };
+  [[nodiscard]] Answer ask(std::string_view sql, Patience patience);
+  [[nodiscard]] LongText take_long_text() { return std::move(long_text_); }
+  void learn(const ShapeHash& hash, const Verdict& verdict);
+  // A turn of the worker's loop has begun, if `turn` is another one than before.
+  void turn(std::int64_t turn) {
+    if (turn != store_.turn) store_.left = most_for_a_turn;
+    store_.turn = turn;
+  }
+  // While this lives, the text at exactly this place has this verdict: the client that waited for it asks again, and
+  // nothing that was ever learnt of a text as long as this could tell that it is the same one.
+  class Known {
+   public:
+    Known(Classifier& classifier, std::string_view text, const Verdict& verdict) : classifier_(classifier) {
+      classifier.known_ = {.text = text, .verdict = verdict};
+    }
+    Known(const Known&) = delete;
+    Known& operator=(const Known&) = delete;
+    ~Known() { classifier_.known_ = {}; }
+
+   private:
+    Classifier& classifier_;
+  };
 
   // A standby refused this text (25006, 0A000, 55000): its shape goes to the primary until forget_learnt(), or until it
   // is evicted from the cache. A hint in the text still applies.
@@ -76,15 +157,23 @@ class Classifier {
   [[nodiscard]] std::size_t cached() const { return store_.cache.size(); }
 
  private:
-  [[nodiscard]] Verdict judge(std::string_view sql, const Shape& shape);
   [[nodiscard]] ShapeHash scoped(const ShapeHash& hash) const { return {.low = hash.low ^ scope_, .high = hash.high}; }
+  [[nodiscard]] Answer unseen();
+  [[nodiscard]] Answer elsewhere(std::string_view sql);
+  [[nodiscard]] Answer elsewhere(const Shape& shape, std::string_view sql);
+  struct KnownText {
+    std::string_view text;
+    Verdict verdict;
+  };
 
   std::size_t longest_text_;
-  ReadFunctions read_functions_;
+  std::shared_ptr<const ReadFunctions> read_functions_;
   std::unique_ptr<ShapeStore> own_;
   ShapeStore& store_;
   std::uint64_t scope_;
   std::vector<ShapeHash> learnt_;  // bounded: the oldest half is forgotten when full
+  LongText long_text_;
+  KnownText known_;
   Verdict uncached_;
   Counts counts_;
 };

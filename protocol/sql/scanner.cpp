@@ -100,6 +100,7 @@ ShapeKind Scanner::run() {
   while (blanks() && in_ < end_) {
     if (!token()) break;
     if (out_ > limit_) overflow();
+    if (overflown_ && strings_ == Strings::standard) break;
     gap_ = gap_newline_ = gap_block_ = false;
   }
   if (kind_ == ShapeKind::folded) flush_comma();
@@ -107,7 +108,8 @@ ShapeKind Scanner::run() {
   return kind_ == ShapeKind::folded && overflown_ ? ShapeKind::too_long : kind_;
 }
 
-// No room: the rest is still read, since a string or comment may lack its end; the output is discarded.
+// No room: the output is discarded, and what follows doesn't matter. Only of one of two readings it must be known whether
+// it has an end: that is read on.
 void Scanner::overflow() {
   overflown_ = true;
   out_ = begin_;

@@ -89,6 +89,7 @@ class Shaper {
   // Cost: 1.4 to 2.7 ns per byte, depending on the length of the tokens (shape_bench, busy machine). `sql` is without
   // the terminating NUL of the wire; a NUL inside makes it odd.
   [[nodiscard]] Shape shape(std::string_view sql, Strings strings = Strings::standard);
+  [[nodiscard]] std::size_t longest() const { return longest_; }
   // Where the literals of the last text stand, if it was folded; for ShapeMemo.
   [[nodiscard]] const Holes& holes() const { return *holes_; }
 

@@ -10,6 +10,7 @@ namespace holdfast::proxy {
 
 using protocol::Frame;
 using protocol::sql::Access;
+using protocol::sql::Classifier;
 using protocol::sql::TransactionControl;
 using protocol::sql::Verdict;
 
@@ -40,7 +41,7 @@ void unite(Verdict& into, const Verdict& next) {
 }
 
 Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const protocol::ClientStatements& statements,
-                protocol::sql::Classifier& classifier, std::size_t limit) {
+                protocol::sql::Classifier& classifier, std::size_t limit, Classifier::Patience patience) {
   Unit unit;
   unit.verdict = {.access = Access::nothing, .statements = 0};
   unit.needs_server = false;
@@ -57,6 +58,13 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
     unit.needs_server = true;
     unit.verdict.access = Access::write;
     return decided();
+  };
+  // Null: the unit is put off, and its shape says until when.
+  const auto judge = [&](std::string_view text, Classifier::Patience most) {
+    const auto answer = classifier.ask(text, std::min(patience, most));
+    if (answer.when == Classifier::Answer::When::later) unit.shape = Unit::Shape::later;
+    if (answer.when == Classifier::Answer::When::elsewhere) unit.shape = Unit::Shape::elsewhere;
+    return answer.verdict;
   };
   for (;;) {
     const Frame frame = probe.next(received.subspan(seen));
@@ -90,11 +98,13 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         const auto query = protocol::parse_query(frame.body());
         if (!query) return write();
         unit.needs_server = true;
+        const Verdict* verdict = judge(*query, Classifier::Patience::any);
+        if (verdict == nullptr) return unit;
         if (seen == 0) {
           unit.judged = true;
-          unit.verdict = classifier.verdict(*query);
+          unit.verdict = *verdict;
         } else {
-          unite(unit.verdict, classifier.verdict(*query));
+          unite(unit.verdict, *verdict);
         }
         return decided();
       }
@@ -103,7 +113,9 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         const auto parse = protocol::parse_parse(frame.body());
         if (!parse) return write();
         parses_unnamed |= parse->name.empty();
-        unite(unit.verdict, classifier.verdict(parse->sql));
+        const Verdict* verdict = judge(parse->sql, Classifier::Patience::by_shape);
+        if (verdict == nullptr) return unit;
+        unite(unit.verdict, *verdict);
         break;
       }
       case client::bind: {
@@ -115,6 +127,11 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         const auto found = statements.find((*bind)->statement);
         // A name that the batch itself defines was judged at its Parse; an unknown one fails anywhere.
         if (found.answer == protocol::ClientStatements::Answer::ok && found.statement != nullptr) {
+          if (!found.statement->verdict_known() && !found.statement->opaque() && !classifier.blind()) {
+            const Verdict* verdict = judge(found.statement->text(), Classifier::Patience::by_shape);
+            if (verdict == nullptr) return unit;
+            found.statement->set_verdict(*verdict);
+          }
           unite(unit.verdict, verdict_of(*found.statement, classifier));
         } else if (found.answer == protocol::ClientStatements::Answer::wait) {
           return write();

@@ -15,6 +15,9 @@ struct Unit {
     incomplete,  // more bytes are needed to decide; `wanted` says how many in total
     decided,
     broken,  // the stream breaks the protocol: the session will say so when it gets there
+    // A statement's text can't be judged now (Classifier::Answer): in another turn, or by another thread.
+    later,
+    elsewhere,
   };
   Shape shape = Shape::incomplete;
   bool needs_server = true;        // false: nothing but Sync, Flush, Terminate or the remains of a COPY
@@ -26,10 +29,12 @@ struct Unit {
 };
 
 // Reads ahead in `received`, which begins at a message boundary, without consuming. `limit`: a unit whose end is not
-// among so many bytes counts as a write. A unit that is certainly a write is decided before its end.
-[[nodiscard]] Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer,
-                              const protocol::ClientStatements& statements, protocol::sql::Classifier& classifier,
-                              std::size_t limit);
+// among so many bytes counts as a write. A unit that is certainly a write is decided before its end. `patience`: none
+// if the unit must be decided now, with unseen_verdict for texts that can't be judged now.
+[[nodiscard]] Unit look_ahead(
+    protocol::Bytes received, const protocol::Framer& framer, const protocol::ClientStatements& statements,
+    protocol::sql::Classifier& classifier, std::size_t limit,
+    protocol::sql::Classifier::Patience patience = protocol::sql::Classifier::Patience::none);
 
 // The verdict of a prepared statement; the classifier is called once per statement.
 [[nodiscard]] const protocol::sql::Verdict& verdict_of(protocol::Statement& statement,

@@ -113,12 +113,19 @@ Task<> ClientSession::serve() {
         }
         break;
       case Step::need_settings: co_await align(); break;
+      case Step::need_verdict:
+        if (!watch_for_hangup()) break;
+        co_await front_.reading().done();
+        front_.finish(*logged_in_.identity.classifier);
+        budget_.renew();
+        break;
       case Step::wait_progress:
         if (watch_for_hangup()) co_await progress_.next();
         break;
       case Step::next_turn:
         co_await context_.reactor.next_turn();
         budget_.renew();
+        carried_over_ = true;
         break;
     }
   }
@@ -231,8 +238,16 @@ ClientSession::Step ClientSession::process() {
   if (!link_.received().empty()) clock_.active();
   note_vintage();
   if (linked_) linked_->conversation.runs_on(role());
+  auto& classifier = *logged_in_.identity.classifier;
+  // Those that were put off have a share of their own: the next turn's events can't use it up.
+  classifier.turn(2 * context_.reactor.now().time_since_epoch().count() + (carried_over_ ? 1 : 0));
+  carried_over_ = false;
+  std::optional<protocol::sql::Classifier::Known> known;
+  if (front_.read()) [[unlikely]]
+    front_.tell(known, classifier, framer_, link_.received());
   for (;;) {
     if (!link_.open()) return Step::leave;
+    if (front_.being_read()) return Step::need_verdict;
     if (!muted() && (link_.unsent() || context_.desk.to_client.size() > most_unsent)) return Step::go_on;
     if (budget_.spent()) return Step::next_turn;
     if (linked_ && !linked_->lease->link.open()) return Step::wait_progress;  // it has ended: its reader says how
@@ -277,7 +292,7 @@ ClientSession::Step ClientSession::process() {
       case Frame::Kind::more:
         // If the message's beginning went to a server that is gone, its rest is dropped.
         if (linked_) linked_->conversation.more_from_client(frame, framer_);
-        link_.consume(frame.bytes.size());
+        consume(frame.bytes.size());
         break;
       case Frame::Kind::start: {
         const Step step = take(frame);
@@ -288,12 +303,25 @@ ClientSession::Step ClientSession::process() {
   }
 }
 
+// The statement at the front takes too long to be judged here.
+ClientSession::Step ClientSession::read_elsewhere() {
+  front_.begin(context_.reactor, context_.parse_service, *logged_in_.identity.classifier);
+  return Step::need_verdict;
+}
+
+void ClientSession::consume(std::size_t count) {
+  link_.consume(count);
+  front_.moved();
+}
+
 ClientSession::Step ClientSession::take(const Frame& frame) {
   if (frame.tag == client::terminate) return part();
   auto& conversation = linked_->conversation;
   switch (conversation.from_client(frame, framer_)) {
     case Conversation::Taken::taken: break;
     case Conversation::Taken::wait: framer_.put_back(); return Step::wait_progress;
+    case Conversation::Taken::later: framer_.put_back(); return Step::next_turn;
+    case Conversation::Taken::elsewhere: framer_.put_back(); return read_elsewhere();
     case Conversation::Taken::too_many:
       flush_to_server();
       disconnect(Tell::too_many_messages);
@@ -305,7 +333,7 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
       return Step::leave;
   }
   budget_.spend_message();
-  link_.consume(frame.bytes.size());
+  consume(frame.bytes.size());
   return Step::go_on;
 }
 
@@ -328,7 +356,7 @@ ClientSession::Step ClientSession::answer_lost() {
       disconnect(framer_.error());
       return Step::leave;
     case Frame::Kind::more:
-      link_.consume(frame.bytes.size());
+      consume(frame.bytes.size());
       if (frame.last) block_.rest_came(context_.desk.to_client.writable());
       return Step::go_on;
     case Frame::Kind::start: break;
@@ -367,7 +395,7 @@ ClientSession::Step ClientSession::answer_lost() {
     return Step::go_on;
   }
   budget_.spend_message();
-  link_.consume(frame.bytes.size());
+  consume(frame.bytes.size());
   if (step == protocol::LostTransaction::Step::finished) statements_.end_batch();
   return Step::go_on;
 }

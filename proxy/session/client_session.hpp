@@ -34,6 +34,7 @@
 #include "proxy/session/clock.hpp"
 #include "proxy/session/context.hpp"
 #include "proxy/session/conversation.hpp"
+#include "proxy/session/front_text.hpp"
 #include "proxy/session/signal.hpp"
 
 namespace holdfast::proxy {
@@ -68,6 +69,7 @@ class ClientSession final : private ServerUser {
     need_marks,     // a replica that is fresh enough
     need_pause,     // before the unit goes out again
     need_settings,  // granted_ has other settings than the client
+    need_verdict,   // of the statement at the front, which another thread judges (front_)
     wait_progress,  // for answers to what is in flight
     next_turn,      // the budget for this turn is spent
     leave,
@@ -109,6 +111,8 @@ class ClientSession final : private ServerUser {
   void end_wait(Waiter::Outcome outcome);
   Task<> align();
   [[nodiscard]] bool goes_to_primary_instead();
+  Step read_elsewhere();
+  void consume(std::size_t count);
   Step pass();
   Step process();
   void note_vintage();
@@ -182,6 +186,9 @@ class ClientSession final : private ServerUser {
   protocol::Block block_;
   const ClientFacts facts_;
   SeenByClient seen_;
+
+  FrontText front_;
+  bool carried_over_ = false;  // this pass is one that asked for another turn
 
   std::unique_ptr<ClientLogin> login_;  // by pointer, as aligner_: an idle client has no room for it
   std::optional<Routing> routing_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "protocol/auth.hpp"
+#include "proxy/base/parse_service.hpp"
 #include "proxy/pool/context.hpp"
 #include "proxy/pool/pools.hpp"
 #include "proxy/session/cancel_keys.hpp"
@@ -19,6 +20,7 @@ class Sessions;
 struct SessionShared {
   CancelKeys cancel_keys;
   PlacesBook places;
+  ParseService parse_service;
   protocol::MockSecret mock_secret{};
   // The last write of any session, for `reads.consistency: global`; nanoseconds of the steady clock.
   std::atomic<std::int64_t> last_write{0};
@@ -33,6 +35,7 @@ struct SessionContext {
   Desk& desk;
   Pools& pools;
   KeyService& key_service;
+  ParseService& parse_service;
   SessionShared& shared;
   const RuntimePtr& runtime;  // the worker's current one
   const bool& stopping;

@@ -62,6 +62,9 @@ void Conversation::expect(const Unit& unit) {
 Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer) {
   auto& exchange = server_.exchange;
   if (exchange.in_flight() > most_in_flight) return Taken::too_many;
+  if (frame.tag == client::query && frame.last && !unit_.judged) {
+    if (const Taken judged = judge(frame); judged != Taken::taken) return judged;
+  }
   const bool begins = !unit_.open;
   // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
   if (begins && !of_copy(frame.tag)) {
@@ -197,14 +200,22 @@ protocol::StatementPlan Conversation::send_ahead(const protocol::StatementMessag
   return plan;
 }
 
+// Has the text of a Query judged before anything is done with it; its verdict is mostly known from routing.
+Conversation::Taken Conversation::judge(const Frame& frame) {
+  const auto text = protocol::parse_query(frame.body());
+  if (!text) return Taken::taken;
+  using Classifier = protocol::sql::Classifier;
+  const auto answer = client_.identity.classifier->ask(*text, Classifier::Patience::any);
+  if (answer.when == Classifier::Answer::When::later) return Taken::later;
+  if (answer.when == Classifier::Answer::When::elsewhere) return Taken::elsewhere;
+  unit_.judged = *answer.verdict;
+  return Taken::taken;
+}
+
 // `alone`: no batch is open in front of it.
 Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   Verdict verdict = protocol::sql::unseen_verdict;
-  if (unit_.judged) {
-    verdict = *std::exchange(unit_.judged, std::nullopt);  // known from routing
-  } else if (frame.last) {
-    if (const auto text = protocol::parse_query(frame.body())) verdict = client_.identity.classifier->verdict(*text);
-  }
+  if (unit_.judged) verdict = *std::exchange(unit_.judged, std::nullopt);
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
     // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
     if (alone && has(verdict.effects, Effect::sql_deallocate) && names_parsed(frame, verdict, client_.statements)) {

@@ -46,10 +46,12 @@ class Conversation {
   // The current role of the server's member, set at the beginning of every pass.
   enum class Role : std::uint8_t { primary, replica };
   enum class Taken : std::uint8_t {
-    taken,     // forwarded or answered
-    wait,      // not taken: wait for answers to what is in flight, then pass the same frame again
-    too_many,  // too many messages without a Sync
-    unknown,   // a message that is not expected here
+    taken,      // forwarded or answered
+    wait,       // not taken: wait for answers to what is in flight, then pass the same frame again
+    later,      // not taken: its text is judged in another turn; pass the same frame again
+    elsewhere,  // not taken: another thread must judge its text (Classifier::take_long_text)
+    too_many,   // too many messages without a Sync
+    unknown,    // a message that is not expected here
   };
   // What happened in a pass that concerns more than this conversation.
   struct Aftermath {
@@ -133,13 +135,14 @@ class Conversation {
     std::uint32_t parsed = 0;                      // Parse messages of it that have succeeded
     bool asks_sequence = false;                    // lastval or currval is among its functions
     bool ddl = false;                              // plans made before may be stale once it commits
-    std::optional<protocol::sql::Verdict> judged;  // of its only Query, known from routing
+    std::optional<protocol::sql::Verdict> judged;  // of the Query that comes next
   };
 
   // client → server
   [[nodiscard]] bool must_wait() const;
   void begin_unit(char tag);
   void limit_time();
+  [[nodiscard]] Taken judge(const protocol::Frame& frame);
   Taken query(const protocol::Frame& frame, bool alone);
   [[nodiscard]] bool deallocate(const protocol::Frame& frame, const protocol::sql::Verdict& verdict);
   Taken statement(const protocol::Frame& frame);

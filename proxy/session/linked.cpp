@@ -43,6 +43,7 @@ void ClientSession::unlink(Why why) {
     case Why::lost:
       if (replay.again() == Replay::Again::no || !link_.open()) break;
       link_.unread(replay.bytes());
+      front_.moved();
       statements_.end_batch();
       routing_.emplace().attempts = linked_->attempts;
       if (replay.again() != Replay::Again::on_primary) break;
@@ -50,6 +51,7 @@ void ClientSession::unlink(Why why) {
       routing_->force_primary = true;
       break;
     case Why::taken_back:
+      front_.moved();
       conversation.take_back();
       routing_.emplace().attempts = linked_->attempts;
       routing_->attempts.repeats.unsent(context_.reactor.now());

@@ -110,13 +110,16 @@ void ClientSession::on_hangup(void* self) {
     session.login_->give_up();
     return;
   }
-  const bool waits = session.wait_ || session.aligner_ || session.progress_.awaited();
+  const bool waits =
+      session.wait_ || session.aligner_ || session.front_.being_read() || session.progress_.awaited();
   if (!waits || !session.gone()) return;
   session.link_.close();
   if (session.wait_) {
     session.wait_->settle(Waiter::AskAgain{});
   } else if (session.aligner_) {
     session.aligner_->give_up();
+  } else if (session.front_.being_read()) {
+    session.front_.give_up();
   } else {
     session.progress_.notify(session.context_.reactor);
   }
@@ -185,9 +188,10 @@ void ClientSession::shut_down(bool at_once) {
     disconnect(Tell::shutting_down);
     if (wait_) wait_->settle(Waiter::AskAgain{});
     if (aligner_) aligner_->give_up();
+    front_.give_up();
     wake();
   } else if (linked_ ? linked_->conversation.at_rest()  // pinned, or in session mode, and idle
-                     : !wait_ && !aligner_ && framer_.at_boundary() && link_.received().empty()) {
+                     : !wait_ && !aligner_ && !front_.being_read() && framer_.at_boundary() && link_.received().empty()) {
     disconnect(Tell::shutting_down);
     wake();
   }

@@ -36,7 +36,10 @@ bool lets_in(const void* pool, health::MemberIndex member) {
 ClientSession::Step ClientSession::begin_unit() {
   if (!routing_) routing_.emplace();
   auto& unit = routing_->unit;
-  unit = look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at);
+  unit = look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at,
+                    front_.patience());
+  if (unit.shape == Unit::Shape::later) return Step::next_turn;
+  if (unit.shape == Unit::Shape::elsewhere) return read_elsewhere();
   if (unit.shape == Unit::Shape::incomplete) {
     wanted_bytes_ = unit.wanted;
     routing_.reset();
@@ -48,7 +51,7 @@ ClientSession::Step ClientSession::begin_unit() {
   }
   if (unit.only_parses || unit.judged) {
     if (const auto done = LocalAnswers(facts_, framer_).answer(unit, link_.received()); done > 0) {
-      link_.consume(done);
+      consume(done);
       budget_.spend_message();
       routing_.reset();
       return Step::go_on;
@@ -216,7 +219,7 @@ ClientSession::Step ClientSession::answer_alone() {
     return Step::leave;
   }
   budget_.spend_message();
-  link_.consume(frame.bytes.size());
+  consume(frame.bytes.size());
   if (frame.tag == client::terminate) return Step::leave;
   if (frame.tag == client::sync) LocalAnswers(facts_, framer_).sync();
   return Step::go_on;
@@ -231,7 +234,7 @@ void ClientSession::refuse_unit(const Error& error) {
   block_.abandon();
   if (unit.answered_alone) {
     const auto frame = framer_.next(link_.received());
-    link_.consume(frame.bytes.size());
+    consume(frame.bytes.size());
     loss.units.push_back({.tag = frame.tag, .status = loss.status_after});
   } else {
     loss.batch = protocol::Loss::Batch::owed;

@@ -590,23 +590,46 @@ TEST(Classifier, sees_through_unicode_escapes_in_names) {
   EXPECT_EQ(classifier.verdict("select U&\"d!0061te\" uescape '!' from t").access, Access::read);
 }
 
+// What a worker and the other thread make of a text together.
+Verdict read_with_patience(Classifier& classifier, std::string_view sql) {
+  const auto answer = classifier.ask(sql, Classifier::Patience::any);
+  if (answer.when != Classifier::Answer::When::elsewhere) return answer.verdict ? *answer.verdict : unseen_verdict;
+  const LongText text = classifier.take_long_text();
+  const Verdict verdict = judge(text);
+  if (text.hash) classifier.learn(*text.hash, verdict);
+  return verdict;
+}
+
 TEST(Classifier, judges_a_huge_insert_by_its_shape) {
   Classifier classifier({});
-  std::string sql = "insert into t(a,b,c) values (1, 'x', null)";
-  while (sql.size() < 10U << 20) sql += ", (12345, 'some text that goes on', NULL)";
-  Verdict verdict = classifier.verdict(sql);
-  EXPECT_EQ(verdict.access, Access::write);
-  EXPECT_EQ(verdict.effects, Effect::none);
-  EXPECT_EQ(classifier.verdict("insert into t(a,b,c) values (1, 'x', null)"), verdict);
-  EXPECT_EQ(classifier.counts().misses, 1U);
+  for (const std::size_t size : {200U << 10, 10U << 20}) {
+    std::string sql = "insert into t(a,b,c) values (1, 'x', null)";
+    while (sql.size() < size) sql += ", (12345, 'some text that goes on', NULL)";
+    const Verdict verdict = read_with_patience(classifier, sql);
+    EXPECT_EQ(verdict.access, Access::write);
+    EXPECT_EQ(verdict.effects, Effect::none);
+    EXPECT_EQ(classifier.verdict("insert into t(a,b,c) values (1, 'x', null)"), verdict);
+    EXPECT_EQ(classifier.counts().misses, 1U);
+  }
+}
+
+// As a driver sends it with as many parameters as the protocol allows: by Parse, whose verdict is needed at every Bind.
+TEST(Classifier, finds_the_shape_of_an_insert_with_65535_parameters_without_another_thread) {
+  Classifier classifier({});
+  std::string sql = "insert into t(a,b,c) values ($1, $2, $3)";
+  for (int i = 4; i < 65535; i += 3) {
+    sql += ", ($" + std::to_string(i) + ", $" + std::to_string(i + 1) + ", $" + std::to_string(i + 2) + ")";
+  }
+  EXPECT_EQ(classifier.verdict(sql).effects, Effect::none);
+  EXPECT_EQ(classifier.ask(sql, Classifier::Patience::by_shape).when, Classifier::Answer::When::now);
 }
 
 TEST(Classifier, judges_a_huge_text_of_two_readings_without_caching_it) {
   Classifier classifier({});
   std::string sql = "insert into t values ('C:\\')";
   while (sql.size() < 1U << 20) sql += ", ('some text that goes on')";
-  EXPECT_EQ(classifier.verdict(sql).effects, Effect::none);
-  EXPECT_EQ(classifier.verdict(sql).access, Access::write);
+  EXPECT_EQ(read_with_patience(classifier, sql).effects, Effect::none);
+  EXPECT_EQ(read_with_patience(classifier, sql).access, Access::write);
   EXPECT_EQ(classifier.cached(), 0U);
 }
 
@@ -623,15 +646,108 @@ TEST(Classifier, survives_texts_as_deep_as_its_limit) {
   Classifier classifier({});
   std::string sums = "select a";
   while (sums.size() < (128U << 10) - 2) sums += "+a";
-  EXPECT_EQ(classifier.verdict(sums).access, Access::read);
+  EXPECT_EQ(read_with_patience(classifier, sums).access, Access::read);
   std::string casts = "select a";
   while (casts.size() < (128U << 10) - 5) casts += "::b";
-  EXPECT_EQ(classifier.verdict(casts).access, Access::read);
+  EXPECT_EQ(read_with_patience(classifier, casts).access, Access::read);
   std::string unions = "select f()";
   while (unions.size() < (128U << 10) - 20) unions += " union select a";
-  EXPECT_EQ(classifier.verdict(unions).effects, Effect::unknown_function);
+  EXPECT_EQ(read_with_patience(classifier, unions).effects, Effect::unknown_function);
   // Beyond what its grammar stacks: an error, as PostgreSQL answers.
-  EXPECT_EQ(classifier.verdict("select " + std::string(60000, '(') + "1" + std::string(60000, ')')), unseen_verdict);
+  EXPECT_EQ(read_with_patience(classifier, "select " + std::string(60000, '(') + "1" + std::string(60000, ')')),
+            unseen_verdict);
+}
+
+std::string repeated(std::string_view piece, int times) {
+  std::string text;
+  for (int i = 0; i < times; ++i) text += piece;
+  return text;
+}
+
+// The lexer's time grows with the square of a run of operator characters, wherever it stands.
+TEST(Classifier, does_not_let_the_parser_see_runs_of_operators) {
+  for (const std::string& sql :
+       {"select " + std::string(100'000, '+') + "a", "select U&\"a\" " + repeated("/*", 40'000) + repeated("*/", 40'000),
+        "select U&\"a\" " + repeated("/**/", 30'000), "select '\\' + U&\"a\" " + std::string(60'000, '-') + "+a",
+        "select a" + repeated("<", 9'000) + "a"}) {
+    Classifier classifier({});
+    const auto answer = classifier.ask(sql, Classifier::Patience::any);
+    ASSERT_EQ(answer.when, Classifier::Answer::When::now) << sql.substr(0, 20);
+    EXPECT_EQ(*answer.verdict, unseen_verdict);
+  }
+  // A comment is no run of operators for those who fold it away, whatever stands in it.
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict("select 1 " + repeated("/*", 10'000) + repeated("*/", 10'000)).access, Access::read);
+  EXPECT_EQ(classifier.verdict("select 1 --" + std::string(100'000, '-')).access, Access::read);
+}
+
+TEST(Classifier, has_what_takes_long_read_elsewhere_and_remembers_it) {
+  const std::string sql = "select a" + repeated(", a", 20'000);
+  Classifier classifier({});
+  EXPECT_EQ(classifier.verdict(sql), unseen_verdict) << "who can't wait gets the safe answer";
+  EXPECT_EQ(classifier.cached(), 0U);
+  auto answer = classifier.ask(sql, Classifier::Patience::by_shape);
+  ASSERT_EQ(answer.when, Classifier::Answer::When::elsewhere);
+  const LongText text = classifier.take_long_text();
+  ASSERT_TRUE(text.hash);
+  classifier.learn(*text.hash, judge(text));
+  answer = classifier.ask(sql, Classifier::Patience::by_shape);
+  ASSERT_EQ(answer.when, Classifier::Answer::When::now);
+  EXPECT_EQ(answer.verdict->access, Access::read);
+  EXPECT_EQ(classifier.verdict(sql).access, Access::read);
+}
+
+// Hints, odd texts and those with two readings keep their meaning on the other thread.
+TEST(Classifier, judges_long_texts_as_it_judges_short_ones) {
+  const std::string names = repeated(", a", 20'000);
+  Classifier classifier({.read_functions = {"f"}});
+  EXPECT_EQ(read_with_patience(classifier, "/* holdfast: replica */ select a" + names).hint, Hint::replica);
+  EXPECT_EQ(read_with_patience(classifier, "select f(a)" + names).effects, Effect::none);
+  EXPECT_EQ(read_with_patience(classifier, "select g(a)" + names).effects, Effect::unknown_function);
+  EXPECT_EQ(read_with_patience(classifier, "select U&\"\\006Eextval\"('s')" + names).access, Access::write);
+  EXPECT_EQ(read_with_patience(classifier, "select U&\"\\0061\", 'a\\', f(1) --'" + names), unseen_verdict);
+  EXPECT_TRUE(has(read_with_patience(classifier, "select 'a\\', ', set_config($$a$$, $$b$$, false) --'" + names).effects,
+                  Effect::set | Effect::unparsed));
+}
+
+TEST(Classifier, has_a_limit_for_what_it_parses_in_a_turn) {
+  using When = Classifier::Answer::When;
+  Classifier classifier({});
+  classifier.turn(1);
+  int parsed = 0;
+  const auto text = [](int i) { return "select c" + std::to_string(i) + repeated(", c", 1000); };
+  while (classifier.ask(text(parsed), Classifier::Patience::by_shape).when == When::now) ASSERT_LT(++parsed, 100);
+  EXPECT_GT(parsed, 0);
+  // What is known costs nothing, and who can't wait is served.
+  EXPECT_EQ(classifier.ask(text(0), Classifier::Patience::by_shape).when, When::now);
+  EXPECT_EQ(classifier.verdict(text(100)).access, Access::read);
+  EXPECT_EQ(classifier.ask(text(101), Classifier::Patience::any).when, When::later);
+  classifier.turn(1);
+  EXPECT_EQ(classifier.ask(text(101), Classifier::Patience::any).when, When::later) << "it is the same turn";
+  classifier.turn(2);
+  EXPECT_EQ(classifier.ask(text(101), Classifier::Patience::any).when, When::now);
+}
+
+// A text that is nearly too long to be scanned, in a turn of its own, makes progress: or it would be put off for ever.
+TEST(Classifier, parses_one_text_in_a_turn_whatever_its_length) {
+  Classifier classifier({});
+  classifier.turn(1);
+  const std::string sql = "select 1 /*" + std::string(Classifier::longest_scanned_here - 100, 'x') + "*/";
+  EXPECT_EQ(classifier.ask(sql, Classifier::Patience::by_shape).when, Classifier::Answer::When::now);
+}
+
+TEST(Classifier, believes_what_it_was_told_of_a_text_in_its_place_only) {
+  Classifier classifier({});
+  const std::string sql = "select f()" + repeated(" ", 2 << 20);
+  const std::string other = sql;
+  const Verdict told{.access = Access::read};
+  {
+    const Classifier::Known known(classifier, sql, told);
+    EXPECT_EQ(classifier.verdict(sql), told);
+    EXPECT_EQ(classifier.verdict(other), unseen_verdict);
+    EXPECT_EQ(classifier.verdict(std::string_view(sql).substr(0, sql.size() - 1)), unseen_verdict);
+  }
+  EXPECT_EQ(classifier.verdict(sql), unseen_verdict);
 }
 
 TEST(Classifier, stays_within_its_bytes) {

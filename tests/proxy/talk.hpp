@@ -58,6 +58,7 @@ class Talk {
 
   // The client sends this. What became of its last message.
   Taken client(std::string_view bytes) {
+    identity.classifier->turn(++turn_);
     inbox_ += bytes;
     return go();
   }
@@ -302,6 +303,7 @@ class Talk {
     statements.end_batch();
   }
 
+  std::int64_t turn_ = 0;
   std::string inbox_;
   std::size_t at_ = 0;  // how much of it was taken in this pass
   const ClientFacts facts_{.identity = identity,
