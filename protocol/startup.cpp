@@ -11,8 +11,6 @@ namespace {
 // The first byte of a TLS handshake record. A start-up packet can't begin with it: its length would be 369 million.
 constexpr std::byte tls_handshake{0x16};
 
-constexpr SqlState syntax_error{"42601"};
-constexpr SqlState undefined_object{"42704"};
 constexpr SqlState invalid_parameter_value{"22023"};
 
 StartupRefusal invalid_length() {
@@ -49,47 +47,6 @@ std::optional<Replication> parse_replication(std::string_view value) {
   const auto on = parse_bool(value);
   if (!on) return std::nullopt;
   return *on ? Replication::physical : Replication::none;
-}
-
-// As isspace() in the C locale, which is what a server uses here.
-bool is_space(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-// pg_split_opts (src/backend/utils/init/postinit.c). A backslash at the very end escapes nothing and is dropped.
-std::vector<std::string> split_options(std::string_view text) {
-  std::vector<std::string> arguments;
-  std::size_t i = 0;
-  while (true) {
-    while (i < text.size() && is_space(text[i])) ++i;
-    if (i == text.size()) return arguments;
-    std::string argument;
-    bool escaped = false;
-    for (; i < text.size() && (escaped || !is_space(text[i])); ++i) {
-      if (!escaped && text[i] == '\\') {
-        escaped = true;
-      } else {
-        escaped = false;
-        argument.push_back(text[i]);
-      }
-    }
-    arguments.push_back(std::move(argument));
-  }
-}
-
-// "name=value" of a switch; `shown` is the switch as PostgreSQL's message quotes it.
-Result<StartupParameter> parse_assignment(std::string_view text, std::string_view shown) {
-  const auto equals = text.find('=');
-  if (equals == std::string_view::npos) {
-    return fail(syntax_error, std::string(shown).append(text).append(" requires a value"));
-  }
-  if (equals == 0) return fail(undefined_object, "unrecognized configuration parameter \"\"");
-  StartupParameter parameter{.name = std::string(text.substr(0, equals)),
-                             .value = std::string(text.substr(equals + 1))};
-  for (char& c : parameter.name) {
-    if (c == '-') c = '_';
-  }
-  return parameter;
 }
 
 }  // namespace
@@ -234,29 +191,6 @@ std::string_view name_of(Startup::State state) {
     case Startup::State::refused: return "refused";
   }
   return "invalid";
-}
-
-Result<std::vector<StartupParameter>> parse_options(std::string_view options) {
-  const auto arguments = split_options(options);
-  std::vector<StartupParameter> parameters;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string_view argument = arguments[i];
-    // As getopt() does: the value of -c is the rest of the argument, or else the next argument, whatever it looks like.
-    const bool separate = argument == "-c" && i + 1 < arguments.size();
-    const bool attached = argument.starts_with("-c") && argument.size() > 2;
-    const bool is_long = argument.starts_with("--") && argument.size() > 2;
-    if (argument == "--" && i + 1 == arguments.size()) break;  // ends the switches, and nothing follows
-    if (!separate && !attached && !is_long) {
-      // Behind "--" nothing is a switch: the first argument that follows is the invalid one.
-      return fail(syntax_error, "invalid command-line argument for server process: " +
-                                    (argument == "--" ? arguments[i + 1] : arguments[i]));
-    }
-    if (separate) ++i;
-    auto parameter = parse_assignment(separate ? arguments[i] : argument.substr(2), is_long ? "--" : "-c ");
-    if (!parameter) return std::unexpected(std::move(parameter.error()));
-    parameters.push_back(*std::move(parameter));
-  }
-  return parameters;
 }
 
 }  // namespace holdfast::protocol

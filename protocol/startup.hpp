@@ -125,8 +125,10 @@ class Startup {
 
 // `options` split by PostgreSQL's rules (pg_split_opts: at white space, a backslash escapes one character) and read as
 // process_postgres_switches reads them: "-c name=value", "-cname=value", "--name=value"; dashes in names become
-// underscores (ParseLongOption). Other switches, which change the server and not the session, are refused with 42601,
-// and so are arguments that belong to no switch. Names and values are not checked here.
+// underscores (ParseLongOption); and the switches of the command postgres that stand for settings ("-d 5", "-S 4096",
+// "-fs", "-e"). Who may set them the server says, as of any other setting. Switches that it ignores are ignored; those
+// that it doesn't know are refused with 42601, and so are arguments that belong to no switch. Names and values are not
+// checked here.
 // Tell the client of an error only once it is authenticated, as PostgreSQL does.
 [[nodiscard]] Result<std::vector<StartupParameter>> parse_options(std::string_view options);
 

@@ -392,6 +392,39 @@ TEST(ParseOptions, value_of_c_is_the_next_argument_whatever_it_looks_like) {
   EXPECT_EQ(*parse_options("-c --a=1"), (Parameters{{"__a", "1"}}));
 }
 
+TEST(ParseOptions, knows_the_switches_of_the_command_postgres) {
+  EXPECT_EQ(*parse_options("-d 0"), (Parameters{{"log_min_messages", "notice"}}));
+  EXPECT_EQ(*parse_options("-d1"), (Parameters{{"log_min_messages", "debug1"}}));
+  EXPECT_EQ(*parse_options("-d 5x"), (Parameters{{"log_min_messages", "debug5"},
+                                                 {"log_statement", "all"},
+                                                 {"debug_print_parse", "true"},
+                                                 {"debug_print_plan", "true"},
+                                                 {"debug_print_rewritten", "true"}}));
+  EXPECT_EQ(*parse_options("-e -S 4096 -fs -f hash -ft -tpa -t pl -te"),
+            (Parameters{{"datestyle", "euro"},
+                        {"work_mem", "4096"},
+                        {"enable_seqscan", "false"},
+                        {"enable_hashjoin", "false"},
+                        {"enable_tidscan", "false"},
+                        {"log_parser_stats", "true"},
+                        {"log_planner_stats", "true"},
+                        {"log_executor_stats", "true"}}));
+  // What only the operator of the server may say, the server refuses.
+  EXPECT_EQ(*parse_options("-B 16 -F -O -P -s"), (Parameters{{"shared_buffers", "16"},
+                                                             {"fsync", "false"},
+                                                             {"allow_system_table_mods", "true"},
+                                                             {"ignore_system_indexes", "true"},
+                                                             {"log_statement_stats", "true"}}));
+  EXPECT_EQ(*parse_options("-n -T -b -j -E -C x -D /tmp -r file -v 3"), Parameters{});
+}
+
+TEST(ParseOptions, takes_several_switches_in_one_argument) {
+  EXPECT_EQ(*parse_options("-nefs"), (Parameters{{"datestyle", "euro"}, {"enable_seqscan", "false"}}));
+  EXPECT_EQ(*parse_options("-ec a=1"), (Parameters{{"datestyle", "euro"}, {"a", "1"}}));
+  EXPECT_EQ(*parse_options("-e-a=1"), (Parameters{{"datestyle", "euro"}, {"a", "1"}}));
+  EXPECT_EQ(*parse_options("-d -e"), (Parameters{{"log_min_messages", "notice"}}));
+}
+
 TEST(ParseOptions, refuses_in_postgres_words) {
   const std::vector<std::pair<std::string_view, std::string_view>> cases = {
       {"-c", "invalid command-line argument for server process: -c"},
@@ -400,6 +433,11 @@ TEST(ParseOptions, refuses_in_postgres_words) {
       {"-cab", "-c ab requires a value"},
       {"--a-b", "--a-b requires a value"},
       {"-x", "invalid command-line argument for server process: -x"},
+      {"-d", "invalid command-line argument for server process: -d"},
+      {"-f x", "invalid command-line argument for server process: x"},
+      {"-fx", "invalid command-line argument for server process: -fx"},
+      {"-tx", "invalid command-line argument for server process: -tx"},
+      {"-ex", "invalid command-line argument for server process: -ex"},
       {"-", "invalid command-line argument for server process: -"},
       {"word", "invalid command-line argument for server process: word"},
       {"\\", "invalid command-line argument for server process: "},
