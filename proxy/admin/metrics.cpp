@@ -70,7 +70,7 @@ constexpr std::array simple{
     Simple{"holdfast_clients_held", "Clients waiting for a primary (part of holdfast_clients_waiting).",
            &Counters::clients_held, gauge},
     Simple{"holdfast_clients_accepted_total", "Client connections accepted.", &Counters::clients_accepted, counter},
-    Simple{"holdfast_logins_failed_total", "Client connections that ended before their login was complete.",
+    Simple{"holdfast_logins_failed_total", "Logins that were refused or took too long.",
            &Counters::logins_failed, counter},
     Simple{"holdfast_clients_refused_total", "Clients refused with 53300 because a max_clients limit was reached.",
            &Counters::clients_refused, counter},

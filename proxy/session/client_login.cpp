@@ -25,6 +25,7 @@ Task<bool> ClientLogin::run() {
   // told after its start-up packet; a cancel request needs none.
   const auto full = take_endpoint_places();
   if (!co_await start_up(startup)) co_return false;
+  begun_ = true;
   auto& asked = startup.message();
   result_.identity.user = asked.user;
   result_.identity.database = asked.database;
@@ -85,6 +86,7 @@ void ClientLogin::refuse(Tell what, protocol::Arguments arguments) {
 
 void ClientLogin::refuse(const Error& error, std::string_view detail, std::string_view hint) {
   if (!link_.open()) return;
+  refused_ = true;
   log_event(LogLevel::info, "login_refused",
             {{"session", std::to_string(name_.session)},
              {"peer", name_.peer},

@@ -45,8 +45,17 @@ class ClientLogin {
 
   // False: the client was refused (and told), is gone, or sent a cancel request.
   [[nodiscard]] Task<bool> run();
-  // The deadline has expired or the process ends: ends whatever run() waits for. Close the link first.
+  // The client hung up, or the process ends: ends whatever run() waits for. Close the link first.
   void give_up();
+  // As give_up(): the time for a log-in is over.
+  void too_late() {
+    late_ = true;
+    give_up();
+  }
+  // Behind run(): somebody tried to log in and was refused, or took too long. Not a client that left by itself, as
+  // pg_isready does, and not a connection that never began a log-in: a probe of a load balancer, a CancelRequest, bytes
+  // of another protocol.
+  [[nodiscard]] bool failed() const { return begun_ && (refused_ || late_); }
   [[nodiscard]] LoggedIn& result() { return result_; }
   // Applies a reloaded configuration.
   void reconfigure() {
@@ -86,6 +95,9 @@ class ClientLogin {
   std::optional<Waiter> wait_;
   std::optional<Aligner> aligner_;
   bool refused_by_replica_ = false;  // it waits for a primary, which may know better
+  bool begun_ = false;  // there was a start-up packet
+  bool refused_ = false;
+  bool late_ = false;
 };
 
 }  // namespace holdfast::proxy

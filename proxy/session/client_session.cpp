@@ -51,6 +51,7 @@ Task<> ClientSession::run(int fd) {
     link_.watch().on_hangup(&ClientSession::on_hangup, this);
     const bool good = co_await login_->run();
     logged_in_ = std::move(login_->result());
+    if (login_->failed()) context_.counters.logins_failed.add();
     login_.reset();
     clock_.disarm();
     if (good) {
@@ -60,8 +61,6 @@ Task<> ClientSession::run(int fd) {
           {{"user", logged_in_.identity.user}, {"database", logged_in_.identity.database}});
       co_await serve();
       log(LogLevel::debug, "client_disconnected", {});
-    } else {
-      context_.counters.logins_failed.add();
     }
   }
   clock_.disarm();

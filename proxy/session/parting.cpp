@@ -153,7 +153,7 @@ void ClientSession::on_deadline(void* self) {
     case ClientClock::Kind::none: return;
     case ClientClock::Kind::log_in:
       session.link_.close();  // PostgreSQL closes without a message when authentication takes too long
-      if (session.login_) session.login_->give_up();
+      if (session.login_) session.login_->too_late();
       return;
     case ClientClock::Kind::query:
       if (session.linked_) cancel_query(*session.linked_->lease);

@@ -204,12 +204,79 @@ TEST_F(Login, strangers_fill_no_places_of_a_user_or_database) {
   }
 }
 
-// A stranger learns nothing about how many are in.
-TEST_F(Login, a_full_database_is_told_after_authentication_only) {
-  const Holdfast proxy(with_verifiers({.databases = "  app: { cluster: main, max_clients: 1 }\n"}));
-  auto inside = proxy.connect();
+// A stranger learns nothing about how many are in, nor that there is somebody whose limit could be reached.
+TEST_F(Login, a_full_database_or_user_is_told_after_authentication_only) {
+  for (const auto& [databases, more] :
+       {std::pair{"  app: { cluster: main, max_clients: 1 }\n", ""},
+        std::pair{"  \"*\": { cluster: main }\n", "users: { app: { max_clients: 1 } }\n"}}) {
+    const Holdfast proxy(with_verifiers({.databases = databases, .more = more}));
+    auto inside = proxy.connect();
+    const auto refused = refusal_of(with(proxy.conninfo(), "password=wrong"));
+    EXPECT_EQ(refused.sqlstate, "28P01");
+    const auto unknown = refusal_of(with(proxy.conninfo("nobody"), "password=wrong"));
+    EXPECT_EQ(unknown.sqlstate, refused.sqlstate);
+    EXPECT_EQ(refusal_of(proxy.conninfo()).sqlstate, "53300");
+  }
+}
+
+// Load balancers connect and leave, pg_isready asks how it could log in, a scrape goes to the wrong port: none of them
+// has failed to log in. Who is refused, or doesn't finish in time, has.
+TEST_F(Login, probes_are_no_failed_log_ins) {
+  const Holdfast proxy(with_verifiers({}, "login_timeout: 1s"));
+  const auto start_up = startup_bytes({{"user", "app"}, {"database", "app"}});
+  const std::string ssl_request("\0\0\0\x08\x04\xd2\x16\x2f", 8);
+  const std::string cancel_request("\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16);
+  for (const std::string& said : {""s, ssl_request, cancel_request, start_up.substr(0, 11), start_up,
+                                  "GET /metrics HTTP/1.1\r\n\r\n"s, "\x16\x03\x01"s}) {
+    PeerConnection probe(connect_to(proxy.port()));
+    if (!said.empty()) probe.send(said);
+    if (said == start_up) {
+      EXPECT_EQ(probe.read_message().type, 'R');
+    }
+  }
+  PeerConnection silent(connect_to(proxy.port()));
+  static_cast<void>(silent.read_until_end());
+  ASSERT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_clients") == 0; }));
+  EXPECT_EQ(proxy.metric("holdfast_logins_failed_total"), 0);
+
   EXPECT_EQ(refusal_of(with(proxy.conninfo(), "password=wrong")).sqlstate, "28P01");
-  EXPECT_EQ(refusal_of(proxy.conninfo()).sqlstate, "53300");
+  EXPECT_EQ(refusal_of(with(proxy.conninfo(), "options='-c work_mem=x'")).sqlstate, "22023");
+  PeerConnection slow(connect_to(proxy.port()));
+  slow.send(start_up);
+  EXPECT_EQ(slow.read_message().type, 'R');
+  static_cast<void>(slow.read_until_end());
+  EXPECT_TRUE(wait_until(5s, [&] { return proxy.metric("holdfast_logins_failed_total") == 3; }))
+      << *proxy.metric("holdfast_logins_failed_total");
+}
+
+// `options` holds the command line of a backend: what PostgreSQL itself makes of each switch, for an ordinary user and
+// for a superuser, is what a client gets here.
+TEST_F(Login, switches_in_options_are_read_as_postgresql_reads_them) {
+  const Holdfast proxy(with_verifiers({.pool = "size: 2"}));
+  const auto server = server_->conninfo("app", "app");
+  const auto outcome = [](const std::string& conninfo, const std::string& options) -> std::string {
+    try {
+      Connection client(with(conninfo, "options='" + options + "'"));
+      return client.scalar(
+          "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings WHERE name ~ "
+          "'^(log_min_messages|log_statement|log_.*_stats|debug_print_.*|DateStyle|work_mem|enable_.*scan|enable_.*join|"
+          "enable_nestloop|allow_system_table_mods)$'");
+    } catch (const SqlError&) {
+      const auto refusal = refusal_of(with(conninfo, "options='" + options + "'"));
+      return refusal.sqlstate;
+    }
+  };
+  for (const char* super : {"NOSUPERUSER", "SUPERUSER"}) {
+    server_->exec("ALTER ROLE app "s + super);
+    for (const std::string& options :
+         {"-d 5"s, "-d0"s, "-d 1"s, "-d 9"s, "-B 16"s, "-D /tmp"s, "-e"s, "-fs"s, "-fi -fo -fb -ft -fn -fm -fh"s, "-fx"s,
+          "-f"s, "-i"s, "-N 5"s, "-n"s, "-O"s, "-S 4096"s, "-S 1"s, "-s"s, "-tpa"s, "-tpl"s, "-te"s, "-tx"s, "-v 3"s, "-F"s,
+          "-E"s, "-h x"s, "-k x"s, "-l"s, "-p 1"s, "-r x"s, "-T"s, "-b"s, "-j"s, "-C x"s, "-x"s, "-eS 4096"s, "-ne"s,
+          "-c work_mem=5MB -e"s, "-e -S 4096 x"s, "--"s, "-"s, "-nx"s, "--work-mem=5MB"s, "-S"s}) {
+      EXPECT_EQ(outcome(proxy.conninfo(), options), outcome(server, options)) << super << ' ' << options;
+    }
+  }
+  server_->exec("ALTER ROLE app NOSUPERUSER");
 }
 
 // The process and its listeners are protected from those who say nothing at all: they count from the accept on, and no
