@@ -54,6 +54,7 @@ struct SessionSettings {
   std::optional<Milliseconds> query_timeout;  // 0: none
   std::optional<Milliseconds> idle_in_transaction_timeout;  // 0: none
   std::optional<Milliseconds> client_idle_timeout;          // 0: none
+  std::optional<Milliseconds> message_timeout;              // for progress of a message that has begun; 0: none
   std::optional<Milliseconds> server_idle_timeout;          // idle server connections are closed after
   std::optional<Milliseconds> server_lifetime;              // and after this age, when released
   std::optional<Route> route;
@@ -80,6 +81,7 @@ struct EffectiveSettings {
   Milliseconds query_timeout{0};
   Milliseconds idle_in_transaction_timeout{0};
   Milliseconds client_idle_timeout{0};
+  Milliseconds message_timeout{300000};
   Milliseconds server_idle_timeout{600000};
   Milliseconds server_lifetime{3600000};
   Route route = Route::automatic;
@@ -208,6 +210,9 @@ struct Limits {
   std::uint32_t max_clients = 10000;
   std::uint64_t statement_cache = 16U << 20;   // bytes of verdicts, per worker and distinct read_functions
   std::uint32_t prepared_per_server = 500;     // named statements kept on one server connection
+  std::uint64_t prepared_memory_per_client = 16U << 20;   // texts of one client's named statements
+  std::uint64_t prepared_memory_per_worker = 256U << 20;  // texts of all statements
+  std::uint64_t receive_memory = 256U << 20;              // per worker: messages that wait, or aren't there as a whole
   std::uint64_t statement_memory = 16U << 20;  // longest statement that is parsed; longer ones go to the primary
   Milliseconds shutdown_timeout{30000};        // after SIGTERM: how long running transactions may continue
   friend bool operator==(const Limits&, const Limits&) = default;

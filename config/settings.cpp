@@ -144,6 +144,27 @@ const std::vector<Binding<Config>>& process_table() {
            .doc = "Named prepared statements that are kept on one server connection; beyond that the least recently "
                   "used one is closed, and prepared again when it is needed.",
            .range = {1, 100000}}),
+      bind<Config, &Config::limits, &Limits::prepared_memory_per_client>(
+          {.path = "limits.prepared_memory_per_client",
+           .doc = "Memory for the names and texts of one client's named prepared statements; a Parse beyond it is "
+                  "refused with 54000. It applies to clients that connect later.",
+           .range = {64 * kilobyte, 64 * gigabyte},
+           .type = Type::size}),
+      bind<Config, &Config::limits, &Limits::prepared_memory_per_worker>(
+          {.path = "limits.prepared_memory_per_worker",
+           .doc = "Memory for the texts of all prepared statements, for each worker. When it is used up, texts over "
+                  "16KiB are not kept, which ties their clients to the servers where they were parsed, and a client's "
+                  "named statements may take 64KiB.",
+           .range = {64 * kilobyte, 64 * gigabyte},
+           .applies = Applies::restart,
+           .type = Type::size}),
+      bind<Config, &Config::limits, &Limits::receive_memory>(
+          {.path = "limits.receive_memory",
+           .doc = "Memory for messages that are not there as a whole yet, or wait for a server, for each worker. When "
+                  "it is used up, the client whose message has made no progress for the longest time is refused with "
+                  "53200.",
+           .range = {1024 * kilobyte, 64 * gigabyte},
+           .type = Type::size}),
       bind<Config, &Config::limits, &Limits::statement_memory>(
           {.path = "limits.statement_memory",
            .doc = "The longest statement that is buffered and parsed; a longer one is streamed to the primary without "
@@ -346,6 +367,12 @@ const std::vector<SessionBinding>& session_table() {
       bind_session<&S::client_idle_timeout, &E::client_idle_timeout>(
           {.path = "timeouts.client_idle",
            .doc = "A client that is idle for longer outside a transaction is disconnected.",
+           .range = {1, 365 * day},
+           .zero = "no limit"}),
+      bind_session<&S::message_timeout, &E::message_timeout>(
+          {.path = "timeouts.message",
+           .doc = "A client that has sent a part of a message, and for longer neither its end nor 16KiB more of it, is "
+                  "disconnected; a COPY's data may pause as long as it likes.",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::route, &E::route>(

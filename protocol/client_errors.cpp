@@ -69,7 +69,8 @@ constexpr std::array<Row, count> table{{
      {sqlstate::invalid_sql_statement_name,
       "$1 does not exist on this server: its text is too long to be kept, prepare it again", "", false}},
     {Tell::too_many_statements,
-     {sqlstate::program_limit_exceeded, "too many prepared statements, or names too long", "", false}},
+     {sqlstate::program_limit_exceeded, "too many prepared statements, or names and texts too long",
+      "Close those that are no longer needed, or raise limits.prepared_memory_per_client.", false}},
     {Tell::malformed_message, {sqlstate::protocol_violation, "invalid message format", "", false}},
     {Tell::too_many_messages, {sqlstate::program_limit_exceeded, "too many messages without a Sync", "", true}},
     {Tell::unexpected_message, {sqlstate::protocol_violation, "unexpected message $1", "", true}},
@@ -82,6 +83,12 @@ constexpr std::array<Row, count> table{{
     {Tell::broken_invariant,
      {sqlstate::internal_error, "terminating connection because of a defect in Holdfast",
       "Please report it: holdfast_invariants_broken_total counts these.", true}},
+    {Tell::message_too_slow,
+     {sqlstate::connection_failure, "terminating connection because the rest of a message did not come in time",
+      "timeouts.message says how long it may take.", true}},
+    {Tell::too_much_received,
+     {sqlstate::out_of_memory, "too much is received and can't be passed on yet (limits.receive_memory)",
+      "Send long statements in parts, with parameters or by COPY.", false}},
 }};
 
 constexpr bool in_order() {

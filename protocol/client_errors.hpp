@@ -48,6 +48,8 @@ enum class Tell : std::uint8_t {
   idle_in_transaction,
   idle_session,
   broken_invariant,
+  message_too_slow,
+  too_much_received,
   count_,
 };
 

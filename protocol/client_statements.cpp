@@ -1,5 +1,6 @@
 #include "protocol/client_statements.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "protocol/invariant.hpp"
@@ -8,6 +9,8 @@ namespace holdfast::protocol {
 
 namespace {
 constexpr std::size_t buckets_kept = 64;
+// Of the map's node and bucket, beside the name.
+constexpr std::size_t bytes_per_name = 128;
 }
 
 const ClientStatements::Binding* ClientStatements::binding(std::string_view name) const {
@@ -26,21 +29,36 @@ std::uint32_t ClientStatements::change(std::string_view name, Binding& binding, 
   pending.cookie = issue();
   pending.kind = name.empty() ? Pending::Kind::unnamed : Pending::Kind::name;
   pending.name = name;
+  if (!name.empty()) count(name, binding.statement, statement);
   pending.before = std::exchange(binding.statement, std::move(statement));
   binding.cookie = pending.cookie;
   binding.batch = batch_;
   return pending.cookie;
 }
 
-ClientStatements::Change ClientStatements::parse(std::string_view name, StatementRef statement) {
+std::size_t ClientStatements::weight(std::string_view name, const Statement& statement) {
+  return bytes_per_name + name.size() + statement.bytes();
+}
+
+bool ClientStatements::has_room(std::string_view name, const Statement& statement, std::size_t most_bytes) const {
+  return size() < limits_.names && bytes_ + weight(name, statement) <= std::min(limits_.bytes, most_bytes);
+}
+
+// A name stood for `before`, and stands for `after` from now on; either may be none.
+void ClientStatements::count(std::string_view name, const StatementRef& before, const StatementRef& after) {
+  if (before) bytes_ -= weight(name, *before);
+  if (after) bytes_ += weight(name, *after);
+}
+
+ClientStatements::Change ClientStatements::parse(std::string_view name, StatementRef statement,
+                                                 std::size_t most_bytes) {
   // This replaces the unnamed statement whatever the outcome of an earlier operation: no need to wait.
   if (name.empty()) return {.cookie = change(name, unnamed_, std::move(statement))};
   if (const Binding* known = binding(name); known != nullptr) {
     if (in_doubt(*known)) return {.answer = Answer::wait};
     if (known->statement) return {.answer = Answer::duplicate};
-  } else if (full()) {
-    return {.answer = Answer::too_many};
   }
+  if (!has_room(name, *statement, most_bytes)) return {.answer = Answer::too_many};
   if (!names_) names_ = std::make_unique<Names>();
   auto at = names_->find(name);
   if (at == names_->end()) at = names_->emplace(std::string(name), Binding{}).first;
@@ -78,7 +96,12 @@ void ClientStatements::deallocate_all() {
   last_found_ = nullptr;
   for (auto at = names_->begin(); at != names_->end();) {
     // An operation behind it in the pipeline stands; if that one is undone there is nothing to go back to.
-    at = at->second.cookie == 0 ? names_->erase(at) : std::next(at);
+    if (at->second.cookie != 0) {
+      ++at;
+      continue;
+    }
+    count(at->first, at->second.statement, {});
+    at = names_->erase(at);
   }
   for (Pending* node = pending_.front(); node != nullptr; node = node->next) {
     if (node->kind == Pending::Kind::name) node->before.reset();
@@ -133,6 +156,7 @@ void ClientStatements::settle_name(Outcome outcome) {
   const bool last = binding.cookie == node.cookie;
   if (outcome != Outcome::completed) {
     if (last) {
+      count(node.name, binding.statement, node.before);
       binding.statement = std::move(node.before);
     } else if (Pending* later = next_on(node); later != nullptr) {
       later->before = std::move(node.before);

@@ -35,8 +35,12 @@ struct NameHash {
 
 class ClientStatements {
  public:
-  // Names that one client may have; PostgreSQL's limit is its memory.
-  static constexpr std::size_t default_limit = 50000;
+  // What the names of one client, and the texts behind them, may take; PostgreSQL's limit is its memory. A text counts
+  // for each name that stands for it, although it is kept once.
+  struct Limits {
+    std::size_t names = 50000;
+    std::size_t bytes = 16U << 20;  // config: limits.prepared_memory_per_client
+  };
 
   enum class Answer : std::uint8_t { ok, duplicate, unknown, too_many, wait };
   struct Lookup {
@@ -48,7 +52,8 @@ class ClientStatements {
     std::uint32_t cookie = 0;  // 0: nothing to settle
   };
 
-  explicit ClientStatements(PendingPool& pool, std::size_t limit = default_limit) : pending_(pool), limit_(limit) {}
+  explicit ClientStatements(PendingPool& pool) : ClientStatements(pool, Limits{}) {}
+  ClientStatements(PendingPool& pool, Limits limits) : pending_(pool), limits_(limits) {}
 
   // What this client's texts are read by: see StatementTable.
   void set_scope(std::uint64_t scope) { scope_ = scope; }
@@ -57,8 +62,10 @@ class ClientStatements {
   void set_altered(bool altered) { altered_ = altered; }
   [[nodiscard]] bool altered() const { return altered_; }
 
-  // Parse: `duplicate` (42P05) for a name in use; the unnamed one is replaced.
-  [[nodiscard]] Change parse(std::string_view name, StatementRef statement);
+  // Parse: `duplicate` (42P05) for a name in use; the unnamed one is replaced. `most_bytes`: a bound on bytes() that is
+  // lower than the client's own, while memory is short.
+  [[nodiscard]] Change parse(std::string_view name, StatementRef statement,
+                             std::size_t most_bytes = ~std::size_t{0});
   // Bind, Describe: `unknown` (26000).
   [[nodiscard]] Lookup find(std::string_view name) const;
   // Close S: an unknown name is no error (manual, 55.2.3).
@@ -78,8 +85,10 @@ class ClientStatements {
   // A cookie for an injected message, which is no operation of the client's.
   [[nodiscard]] std::uint32_t issue() { return ++cookie_ == 0 ? ++cookie_ : cookie_; }
 
-  // No further name is taken.
-  [[nodiscard]] bool full() const { return size() >= limit_; }
+  // Whether another name may stand for this statement.
+  [[nodiscard]] bool has_room(std::string_view name, const Statement& statement,
+                              std::size_t most_bytes = ~std::size_t{0}) const;
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
   [[nodiscard]] std::size_t size() const { return names_ ? names_->size() : 0; }
   [[nodiscard]] bool settled() const { return pending_.empty(); }
 
@@ -95,6 +104,8 @@ class ClientStatements {
   [[nodiscard]] const Binding* binding(std::string_view name) const;
   [[nodiscard]] bool in_doubt(const Binding& binding) const { return binding.cookie != 0 && binding.batch != batch_; }
   std::uint32_t change(std::string_view name, Binding& binding, StatementRef statement);
+  [[nodiscard]] static std::size_t weight(std::string_view name, const Statement& statement);
+  void count(std::string_view name, const StatementRef& before, const StatementRef& after);
   void settle_unnamed(Outcome outcome);
   void settle_name(Outcome outcome);
   [[nodiscard]] Pending* next_on(const Pending& node) const;
@@ -103,7 +114,8 @@ class ClientStatements {
   std::unique_ptr<Names> names_;
   mutable const Names::value_type* last_found_ = nullptr;  // in names_; its nodes stay where they are
   PendingQueue pending_;
-  std::size_t limit_;
+  Limits limits_;
+  std::size_t bytes_ = 0;
   std::uint64_t scope_ = 0;
   std::uint32_t cookie_ = 0;
   std::uint32_t batch_ = 0;

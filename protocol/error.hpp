@@ -23,6 +23,7 @@ struct SqlState {
 
 namespace sqlstate {
 inline constexpr SqlState connection_failure{"08006"};
+inline constexpr SqlState out_of_memory{"53200"};
 inline constexpr SqlState idle_in_transaction_session_timeout{"25P03"};
 inline constexpr SqlState transaction_resolution_unknown{"08007"};
 inline constexpr SqlState protocol_violation{"08P01"};

@@ -61,6 +61,8 @@ class Framer {
 
   // Between two messages: no message is half read. Bytes of an incomplete header do not count.
   [[nodiscard]] bool at_boundary() const { return remaining_ == 0 && fault_ == Fault::none; }
+  // The kind of the message whose rest is to come.
+  [[nodiscard]] char tag() const { return tag_; }
   // Bytes of the current message that are still to come.
   [[nodiscard]] std::uint32_t remaining() const { return remaining_; }
   [[nodiscard]] Error error() const;

@@ -13,7 +13,9 @@ namespace holdfast::protocol {
 namespace {
 
 // How many statements may be closed for one that is added: more than one, so that a list over its limit shrinks again.
-constexpr std::size_t victims_at_once = 2;
+constexpr std::size_t victims_at_once = 6;
+// What the names of one client may take while the table has no more room: enough for those that have few.
+constexpr std::size_t most_named_when_full = 64U << 10;
 
 void inject(StatementPlan& plan, char tag, std::uint32_t cookie) {
   if (!holds(plan.injected_count < plan.injected.size(), "a plan injects more messages than it has room for")) return;
@@ -117,6 +119,10 @@ Error error_of(const StatementMessage& request, Bytes frame) {
   return told(Tell::statement_too_long, {statement});
 }
 
+std::size_t Prepared::most_named() const {
+  return table_.full() ? most_named_when_full : ~std::size_t{0};
+}
+
 StatementMessage Prepared::understand(const Frame& frame, ClientStatements& client) {
   switch (frame.tag) {
     case client::parse: return understand_parse(frame, client);
@@ -149,7 +155,7 @@ StatementMessage Prepared::understand_parse(const Frame& frame, ClientStatements
   } else {
     statement = table_.make_opaque();
   }
-  const auto change = client.parse(name, statement);
+  const auto change = client.parse(name, statement, most_named());
   request.fault = fault_of(change.answer);
   request.cookie = change.cookie;
   if (request.fault == StatementMessage::Fault::none) request.statement = std::move(statement);

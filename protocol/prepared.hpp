@@ -80,7 +80,7 @@ struct StatementPlan {
   char answer_tag = 0;         // ParseComplete or CloseComplete
   std::uint32_t replaced = 0;  // bytes at the front of the frame that `out` replaces
   std::uint8_t injected_count = 0;
-  std::array<Injected, 4> injected{};
+  std::array<Injected, 8> injected{};  // a stale one and victims to be closed, and a Parse
 
   [[nodiscard]] std::span<const Injected> messages() const { return {injected.data(), injected_count}; }
 };
@@ -94,6 +94,8 @@ class Prepared {
   explicit Prepared(StatementTable& table) : Prepared(table, Options{}) {}
   Prepared(StatementTable& table, Options options) : table_(table), options_(options) {}
 
+  // What the names of one client may take now, beside the client's own limit.
+  [[nodiscard]] std::size_t most_named() const;
   // First step, for Parse, Bind, Describe, Close, Query, Sync; any other message is `other`. `frame` is a `start`
   // frame. A Parse that isn't whole becomes an opaque statement. Changes `client`, except when it returns `wait`.
   [[nodiscard]] StatementMessage understand(const Frame& frame, ClientStatements& client);

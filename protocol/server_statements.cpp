@@ -46,7 +46,7 @@ void ServerStatements::add(StatementRef statement, std::uint32_t cookie) {
   if (was_absent) {
     slot = insert(statement);
   } else if (entries_[slot].removing) {
-    ++size_;
+    count(*statement);
   } else {
     unlink(slot);
   }
@@ -68,7 +68,7 @@ void ServerStatements::add(StatementRef statement, std::uint32_t cookie) {
 }
 
 Statement* ServerStatements::victim() const {
-  if (size_ < limit_) return nullptr;
+  if (size_ < limit_ && bytes_ <= most_bytes) return nullptr;
   for (std::uint32_t slot = oldest_; slot != none; slot = entries_[slot].newer) {
     const Entry& entry = entries_[slot];
     // The list is in order of use: all entries from here on are of this batch.
@@ -83,7 +83,7 @@ void ServerStatements::remove(const Statement& statement, std::uint32_t cookie) 
   if (slot == none || entries_[slot].removing) return;
   Entry& entry = entries_[slot];
   unlink(slot);
-  --size_;
+  discount(statement);
   entry.removing = true;
   entry.cookie = cookie;
   entry.changed = batch_;
@@ -127,6 +127,7 @@ void ServerStatements::clear() {
   index_.clear();
   newest_ = oldest_ = free_ = none;
   size_ = 0;
+  bytes_ = 0;
   drop_unnamed();
 }
 
@@ -171,11 +172,11 @@ void ServerStatements::settle_named(const Pending& pending, Outcome outcome) {
     entry.removing = false;
     entry.doubtful = true;
     link_oldest(slot);
-    ++size_;
+    count(*entry.statement);
   } else if (!completed) {
     if (entry.was_absent) {
       unlink(slot);
-      --size_;
+      discount(*entry.statement);
       erase(slot);
       return;
     }
@@ -211,8 +212,18 @@ std::uint32_t ServerStatements::insert(StatementRef statement) {
   } else {
     index(slot);
   }
-  ++size_;
+  count(*entries_[slot].statement);
   return slot;
+}
+
+void ServerStatements::count(const Statement& statement) {
+  ++size_;
+  bytes_ += statement.bytes();
+}
+
+void ServerStatements::discount(const Statement& statement) {
+  --size_;
+  bytes_ -= statement.bytes();
 }
 
 // Frees a slot that is in no list and no longer counted.

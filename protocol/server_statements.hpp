@@ -37,7 +37,7 @@ class ServerStatements {
   [[nodiscard]] bool fresh(const Statement& statement) const;
   // The Parse of hf_<id> goes out under this cookie.
   void add(StatementRef statement, std::uint32_t cookie);
-  // The statement to close so that one more fits within the limit: the least recently used that no message of the
+  // The statement to close so that one more fits within the limits: the least recently used that no message of the
   // current batch uses and that has no operation in flight. Null if there is room, or if none can be closed; then the
   // list exceeds its limit for a while.
   [[nodiscard]] Statement* victim() const;
@@ -62,6 +62,9 @@ class ServerStatements {
   [[nodiscard]] bool settled() const { return pending_.empty(); }
   // A lower limit takes effect as statements are added.
   void set_limit(std::size_t limit) { limit_ = limit; }
+  // A bound on their texts, too: a server's list keeps them alive when their client has left.
+  static constexpr std::size_t most_bytes = 4U << 20;
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
   static constexpr std::uint32_t none = 0xffffffff;
@@ -85,6 +88,8 @@ class ServerStatements {
   [[nodiscard]] std::uint32_t find(std::uint64_t id) const;
   [[nodiscard]] std::uint32_t insert(StatementRef statement);
   void erase(std::uint32_t slot);
+  void count(const Statement& statement);
+  void discount(const Statement& statement);
   void settle_named(const Pending& pending, Outcome outcome);
   void link_newest(std::uint32_t slot);
   void link_oldest(std::uint32_t slot);
@@ -100,6 +105,7 @@ class ServerStatements {
   std::uint32_t oldest_ = none;
   std::uint32_t free_ = none;  // entries without a statement, linked by `older`
   std::size_t size_ = 0;
+  std::size_t bytes_ = 0;  // of the texts of those that are counted in size_
   std::size_t limit_;
   std::uint32_t batch_ = 0;
   std::uint32_t link_ = 1;

@@ -68,6 +68,7 @@ Statement* StatementTable::make(Bytes parse_tail, std::size_t text_size) {
 }
 
 StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size, std::uint64_t scope) {
+  if (text_size > longest_kept) return make_opaque();
   const std::uint64_t hash = hash_bytes(parse_tail, seed_ ^ scope);
   if (buckets_.empty()) buckets_.resize(first_buckets);
   for (Statement* at = buckets_[hash & (buckets_.size() - 1)]; at != nullptr; at = at->next_) {
@@ -78,6 +79,7 @@ StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size, std
       return StatementRef(at);
     }
   }
+  if (full() && parse_tail.size() > longest_kept_when_full) return make_opaque();
   if (size_ >= buckets_.size()) grow();
   Statement* statement = make(parse_tail, text_size);
   statement->hash_ = hash;
@@ -94,6 +96,7 @@ std::uint64_t StatementTable::scope_of(std::string_view key) const {
 }
 
 StatementRef StatementTable::make_own(Bytes parse_tail, std::size_t text_size) {
+  if (text_size > longest_kept || (full() && parse_tail.size() > longest_kept_when_full)) return make_opaque();
   return StatementRef(make(parse_tail, text_size));
 }
 

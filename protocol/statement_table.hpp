@@ -36,7 +36,8 @@ class Statement {
   // What follows the name in a Parse message: the text with its NUL, the count and the type oids, as the client sent
   // them.
   [[nodiscard]] Bytes parse_tail() const { return {reinterpret_cast<const std::byte*>(this + 1), tail_size_}; }
-  // Its text was too long to be kept: it can be used where it was parsed, but not be parsed elsewhere.
+  // Its text was not kept (too long, or there is no room): it can be used where it was parsed, but not be parsed
+  // elsewhere.
   [[nodiscard]] bool opaque() const { return tail_size_ == 0; }
 
   // The routing verdict, filled in by the first caller that needs it.
@@ -62,6 +63,7 @@ class Statement {
   [[nodiscard]] bool confirmed(const Vintage& now) const {
     return confirmed_generation_ == generation_ && confirmed_.fresh(now);
   }
+  [[nodiscard]] std::size_t bytes() const { return sizeof(Statement) + tail_size_; }
   // Any client has parsed it before, recently: worth keeping on servers (UnnamedStatements::shared).
   [[nodiscard]] bool repeated() const { return repeated_; }
 
@@ -125,11 +127,11 @@ class StatementTable {
   ~StatementTable();  // no reference may be left
 
   // The one Statement of this scope for this Parse tail: text, NUL, int16 count, count × int32 oids; `text_size` without
-  // the NUL. The caller must have checked that form.
+  // the NUL. The caller must have checked that form. If there is no room for it, one whose text is not kept.
   [[nodiscard]] StatementRef intern(Bytes parse_tail, std::size_t text_size, std::uint64_t scope = 0);
   // The scope that `key` describes: a hash with this table's secret, so that nobody can choose two keys of one scope.
   [[nodiscard]] std::uint64_t scope_of(std::string_view key) const;
-  // A Statement for this one Parse message; never shared.
+  // A Statement for this one Parse message; never shared. If there is no room for it, one whose text is not kept.
   [[nodiscard]] StatementRef make_own(Bytes parse_tail, std::size_t text_size);
   // A Statement whose text is not kept; never shared.
   [[nodiscard]] StatementRef make_opaque();
@@ -141,6 +143,12 @@ class StatementTable {
   [[nodiscard]] std::size_t size() const { return size_ - idle_; }  // statements with a reference
   [[nodiscard]] std::size_t idle() const { return idle_; }          // statements without one
   [[nodiscard]] std::size_t bytes() const { return bytes_; }        // memory of both
+  // A bound on that memory: when it is reached, long texts are not kept any more, and clients may name little
+  // (Prepared::understand). Then a client with a long statement stays where that was parsed.
+  void set_most_bytes(std::size_t most) { most_bytes_ = most; }
+  [[nodiscard]] bool full() const { return bytes_ >= most_bytes_; }
+  static constexpr std::size_t longest_kept = 1U << 20;
+  static constexpr std::size_t longest_kept_when_full = 16U << 10;
   // Bounds on those without a reference.
   static constexpr std::size_t idle_kept = 1024;
   static constexpr std::size_t idle_bytes_kept = 1U << 20;
@@ -153,9 +161,7 @@ class StatementTable {
   void forget_oldest();
   void free(Statement* statement);
   void grow();
-  [[nodiscard]] static std::size_t bytes_of(const Statement& statement) {
-    return sizeof(Statement) + statement.tail_size_;
-  }
+  [[nodiscard]] static std::size_t bytes_of(const Statement& statement) { return statement.bytes(); }
 
   std::vector<Statement*> buckets_;  // a power of two
   std::uint64_t seed_;               // clients choose texts: they must not choose buckets
@@ -163,6 +169,7 @@ class StatementTable {
   Statement* newest_ = nullptr;
   std::size_t size_ = 0;
   std::size_t bytes_ = 0;
+  std::size_t most_bytes_ = ~std::size_t{0};
   std::size_t idle_ = 0;
   std::size_t idle_bytes_ = 0;
   std::uint64_t next_id_;

@@ -6,6 +6,7 @@
 #include "config/load.hpp"
 #include "config/reference.hpp"
 #include "proxy/base/log.hpp"
+#include "proxy/base/memory.hpp"
 #include "proxy/server.hpp"
 
 namespace {
@@ -65,5 +66,6 @@ int main(int argc, char** argv) {
     std::cerr << usage;
     return 2;
   }
+  holdfast::proxy::settle_allocator();
   return serve(first);
 }

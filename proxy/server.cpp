@@ -16,6 +16,8 @@ namespace asio = boost::asio;
 
 namespace {
 
+constexpr std::chrono::seconds ebb_interval{5};
+
 LogLevel level_of(health::Severity severity) {
   switch (severity) {
     case health::Severity::info: return LogLevel::info;
@@ -32,6 +34,7 @@ Server::Server(std::string config_path, RuntimePtr runtime)
       runtime_(std::move(runtime)),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       shutdown_timer_(context_),
+      ebb_timer_(context_),
       metrics_(monitors_) {}
 
 Server::~Server() = default;
@@ -71,6 +74,7 @@ int Server::run() {
   for (auto& worker : workers_) worker->start();
   for (auto& acceptor : acceptors_) acceptor->start();
   wait_for_signal();
+  watch_for_ebb();
   log_event(LogLevel::info, "started",
             {{"version", HOLDFAST_VERSION}, {"workers", std::to_string(count)}, {"config", config_path_}});
   context_.run();
@@ -205,6 +209,22 @@ void Server::reload() {
   log_event(LogLevel::info, "reloaded", {{"config", config_path_}, {"changes", std::to_string(changes.size())}});
 }
 
+// When most clients have gone, their memory goes back to the system.
+void Server::watch_for_ebb() {
+  ebb_timer_.expires_after(ebb_interval);
+  ebb_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    std::uint64_t now = 0;
+    std::uint64_t came = 0;
+    for (const auto& worker : workers_) {
+      now += worker->counters().clients.value();
+      came += worker->counters().clients_accepted.value();
+    }
+    if (ebb_.over(now, came)) trim_heaps();
+    watch_for_ebb();
+  });
+}
+
 // The first SIGTERM or SIGINT: takes no new clients, disconnects idle ones, lets transactions end. A second one, or
 // shutdown_timeout, ends the rest.
 void Server::begin_shutdown() {
@@ -238,6 +258,7 @@ asio::awaitable<void> Server::finish() {
   }
   for (auto& [name, monitor] : monitors_) co_await monitor->stop();
   shutdown_timer_.cancel();
+  ebb_timer_.cancel();
   if (http_) http_->close();
   signals_.cancel();
   context_.stop();

@@ -17,6 +17,7 @@
 #include "proxy/acceptor.hpp"
 #include "proxy/admin/http.hpp"
 #include "proxy/admin/metrics.hpp"
+#include "proxy/base/memory.hpp"
 #include "proxy/base/runtime.hpp"
 #include "proxy/shared.hpp"
 #include "proxy/worker.hpp"
@@ -37,6 +38,7 @@ class Server {
   [[nodiscard]] Result<void> listen();
   void start_monitors();
   void wait_for_signal();
+  void watch_for_ebb();
   void reload();
   void begin_shutdown();
   void deliver(Accepted accepted);
@@ -48,6 +50,8 @@ class Server {
   boost::asio::io_context context_{1};
   boost::asio::signal_set signals_;
   boost::asio::steady_timer shutdown_timer_;
+  boost::asio::steady_timer ebb_timer_;
+  Ebb ebb_;
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<std::string, std::unique_ptr<health::Monitor>> monitors_;

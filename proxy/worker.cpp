@@ -42,7 +42,9 @@ Worker::Worker(Shared& shared, std::uint32_t number, RuntimePtr runtime,
                        .stopping = stopping_,
                        .sessions = sessions_},
       sessions_(session_context_),
-      sweep_(&Worker::on_sweep, this) {}
+      sweep_(&Worker::on_sweep, this) {
+  tables_.statements.set_most_bytes(runtime_->config.limits.prepared_memory_per_worker);
+}
 
 Worker::~Worker() {
   join();

@@ -14,6 +14,11 @@ class Blocks {
 
   Blocks() { free_.reserve(kept); }
 
+  // Longer memory that links own, for the messages that they receive: counted here, so that it can be bounded.
+  [[nodiscard]] std::size_t large() const { return large_; }
+  void took_large(std::size_t bytes) { large_ += bytes; }
+  void gave_large(std::size_t bytes) { large_ -= bytes; }
+
   [[nodiscard]] std::unique_ptr<std::byte[]> take() {
     if (free_.empty()) return std::make_unique_for_overwrite<std::byte[]>(size);
     auto block = std::move(free_.back());
@@ -27,6 +32,7 @@ class Blocks {
  private:
   static constexpr std::size_t kept = 1024;  // keeps at most 1 MiB of free blocks
   std::vector<std::unique_ptr<std::byte[]>> free_;
+  std::size_t large_ = 0;
 };
 
 }  // namespace holdfast::proxy

@@ -33,12 +33,17 @@ class Inbox {
     return *this;
   }
 
-  // Keeps `bytes`, which may lie in this inbox or elsewhere, and nothing else.
+  // Memory that it owns, or has from the blocks.
+  [[nodiscard]] std::size_t memory() const { return capacity_; }
+
+  // Keeps `bytes`, which may lie in this inbox or elsewhere, and nothing else. Memory that is much too large is given
+  // back.
   void keep(protocol::Bytes bytes) {
     if (bytes.empty()) return release();
     if (data_ && bytes.data() >= data_.get() && bytes.data() <= data_.get() + capacity_) {
       begin_ = static_cast<std::size_t>(bytes.data() - data_.get());
       end_ = begin_ + bytes.size();
+      if (capacity_ > largest_unused && bytes.size() < capacity_ / 4) resize(std::max(Blocks::size, bytes.size()));
       return;
     }
     clear();
@@ -59,17 +64,21 @@ class Inbox {
     if (blocks_ != nullptr && capacity_ == Blocks::size) {
       blocks_->give(std::move(data_));
     } else {
+      if (blocks_ != nullptr) blocks_->gave_large(capacity_);
       data_.reset();
     }
     capacity_ = 0;
     clear();
   }
   void grow(std::size_t count) {
-    const std::size_t used = size();
     // Doubles, so that each byte of a large message that comes in pieces is copied a constant number of times.
-    const std::size_t wanted = std::max({Blocks::size, used + count, used * 2});
+    resize(std::max({Blocks::size, size() + count, size() * 2}));
+  }
+  void resize(std::size_t wanted) {
+    const std::size_t used = size();
     auto larger = blocks_ != nullptr && wanted == Blocks::size ? blocks_->take()
                                                                : std::make_unique_for_overwrite<std::byte[]>(wanted);
+    if (blocks_ != nullptr && wanted != Blocks::size) blocks_->took_large(wanted);
     if (used > 0) std::memcpy(larger.get(), data_.get() + begin_, used);
     release();
     data_ = std::move(larger);
@@ -77,6 +86,8 @@ class Inbox {
     begin_ = 0;
     end_ = used;
   }
+
+  static constexpr std::size_t largest_unused = 256U << 10;
 
   Blocks* blocks_ = nullptr;
   std::unique_ptr<std::byte[]> data_;

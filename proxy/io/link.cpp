@@ -1,5 +1,6 @@
 #include "proxy/io/link.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -105,7 +106,9 @@ Link::Room Link::room(std::size_t wanted) {
   const auto kept = inbox_.size();
   const auto scratch = reactor_->scratch(*this);
   if (kept <= short_rest && wanted <= scratch.size()) return {scratch.subspan(kept), kept, true};
-  const auto bytes = inbox_.room(std::max(wanted > kept ? wanted - kept : 0, inbox_step));
+  // No more than what has come, whatever length is claimed: memory grows with the bytes that were really sent.
+  const auto missing = wanted > kept ? wanted - kept : 0;
+  const auto bytes = inbox_.room(std::clamp(missing, inbox_step, std::max(inbox_step, kept)));
   received_ = inbox_.view();  // the inbox may have moved, and the read may return nothing
   return {bytes, 0, false};
 }

@@ -56,6 +56,12 @@ class Link {
   void rewind(protocol::Bytes earlier) { received_ = {earlier.data(), received_.data() + received_.size()}; }
   // Puts bytes back in front of what was received.
   void unread(protocol::Bytes bytes);
+  // Memory of what is kept, and forgetting it: for a link that is closed, when memory is short.
+  [[nodiscard]] std::size_t kept_memory() const { return inbox_.memory(); }
+  void forget_received() {
+    received_ = {};
+    inbox_.keep({});
+  }
   // The socket may be readable, or plaintext waits inside the TLS engine: receive() need not wait for readable().
   [[nodiscard]] bool may_receive() const;
 

@@ -35,7 +35,7 @@ ClientSession::ClientSession(SessionContext& context, std::uint64_t id, const Ac
       framer_(protocol::Direction::from_client, limits_of(*context.runtime)),
       clock_(context.reactor, &ClientSession::on_deadline, this),
       listener_(accepted.listener),
-      statements_(context.tables.pending),
+      statements_(context.tables.pending, {.bytes = context.runtime->config.limits.prepared_memory_per_client}),
       facts_{.identity = logged_in_.identity,
              .statements = statements_,
              .block = block_,
@@ -83,9 +83,12 @@ Task<> ClientSession::serve() {
     if (link_.unsent() && !muted() && !co_await link_.drain()) break;
     const Step step = pass();
     if (step == Step::leave || !link_.open()) break;
+    // It is not the client that is waited for.
+    if (step != Step::need_input && clock_.runs(ClientClock::Kind::message)) clock_.disarm();
     if (linked_ && linked_->lease->link.unsent()) {
       // Back-pressure: the server takes no more for now, so no more is read from the client. Its answers still pass.
       ServerLink& busy = *linked_->lease;
+      if (clock_.runs(ClientClock::Kind::message)) clock_.disarm();
       co_await busy.link.drain();
       if (linked_ && &*linked_->lease == &busy) unlink_if_done();
       continue;
@@ -147,7 +150,11 @@ void ClientSession::receive() {
     hang_up();
     return;
   }
-  budget_.spend_bytes(link_.received().size() - before);
+  const auto more = link_.received().size() - before;
+  budget_.spend_bytes(more);
+  intake_.received(more, context_.reactor.now());
+  if (context_.reactor.blocks().large() > context_.runtime->config.limits.receive_memory) [[unlikely]]
+    context_.sessions.shed();
 }
 
 bool ClientSession::begin_wait(Step step) {

@@ -35,6 +35,7 @@
 #include "proxy/session/context.hpp"
 #include "proxy/session/conversation.hpp"
 #include "proxy/session/front_text.hpp"
+#include "proxy/session/intake.hpp"
 #include "proxy/session/signal.hpp"
 
 namespace holdfast::proxy {
@@ -54,6 +55,11 @@ class ClientSession final : private ServerUser {
   void shut_down(bool at_once);
   // Applies a reloaded configuration.
   void reconfigure();
+  // Memory is short, and this client has much of it: its message is refused, or it is disconnected.
+  void shed();
+  // What shed() would free: a message that waits, or isn't there as a whole.
+  [[nodiscard]] std::size_t sheddable() const;
+  [[nodiscard]] TimePoint last_received() const { return intake_.last(); }
 
  private:
   enum class Phase : std::uint8_t {
@@ -162,6 +168,7 @@ class ClientSession final : private ServerUser {
   [[nodiscard]] bool muted() const { return phase_ == Phase::parting; }
   void wake();
   void arm_idle_clock();
+  [[nodiscard]] bool arm_message_clock();
   static void on_hangup(void* self);
   static void on_deadline(void* self);
 
@@ -187,6 +194,7 @@ class ClientSession final : private ServerUser {
   const ClientFacts facts_;
   SeenByClient seen_;
 
+  Intake intake_;
   FrontText front_;
   bool carried_over_ = false;  // this pass is one that asked for another turn
 

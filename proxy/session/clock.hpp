@@ -1,5 +1,5 @@
-// A client's one deadline: for the log-in, a query, the rest of a message that its server waits for, idle in a
-// transaction, or idle. Only one is armed at a time, and it has a kind.
+// A client's one deadline: for the log-in, a query, the rest of a message that its server waits for, progress of a message
+// that has begun, idle in a transaction, or idle. Only one is armed at a time, and it has a kind.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace holdfast::proxy {
 
 class ClientClock {
  public:
-  enum class Kind : std::uint8_t { none, log_in, query, rest, in_transaction, idle };
+  enum class Kind : std::uint8_t { none, log_in, query, rest, message, in_transaction, idle };
 
   ClientClock(Reactor& reactor, void (*action)(void*), void* context) : reactor_(reactor), deadline_(action, context) {}
 

@@ -87,7 +87,9 @@ bool LocalAnswers::all_known(protocol::Bytes received) const {
     const auto statement = client_.tables.statements.intern(tail, parse->sql.size(), client_.statements.scope());
     if (!statement->confirmed(client_.tables.vintage)) return false;
     // A name in use, here or in this very batch, is 42P05 in its place, and one too many 54000: a server has to see it.
-    if (!parse->name.empty() && (++named > 1 || client_.statements.full() ||
+    if (!parse->name.empty() && (++named > 1 || 
+                                 !client_.statements.has_room(parse->name, *statement,
+                                                              client_.tables.prepared.most_named()) ||
                                  client_.statements.find(parse->name).answer != ClientStatements::Answer::unknown)) {
       return false;
     }

@@ -129,8 +129,42 @@ void ClientSession::wake() {
   if (!progress_.notify(context_.reactor)) link_.watch().wake_reader();
 }
 
+// A message that has begun must make progress. False: there is none, or something else has a deadline.
+bool ClientSession::arm_message_clock() {
+  const auto timeout = settings().message_timeout;
+  const auto idle = block_.status() != 'I' ? settings().idle_in_transaction_timeout : settings().client_idle_timeout;
+  if (idle.count() > 0 && idle <= timeout) return false;  // its deadline comes first
+  const bool runs = clock_.runs(ClientClock::Kind::message);
+  if (timeout.count() == 0 || !link_.open() || (clock_.runs() && !runs)) return false;
+  if (!Intake::in_message(framer_, link_.received())) {
+    if (runs) clock_.disarm();
+    return false;
+  }
+  if (runs && !intake_.progressed()) return true;
+  intake_.mark();
+  clock_.arm(ClientClock::Kind::message, timeout);
+  return true;
+}
+
+std::size_t ClientSession::sheddable() const {
+  const bool idle_memory = link_.open() && !login_ && !aligner_ && !front_.being_read();
+  return idle_memory && link_.kept_memory() > Blocks::size ? link_.kept_memory() : 0;
+}
+
+void ClientSession::shed() {
+  log(LogLevel::warning, "message_refused", {{"bytes", std::to_string(link_.kept_memory())}});
+  if (wait_) {
+    wait_->settle(protocol::told(Tell::too_much_received));
+    return;
+  }
+  disconnect(Tell::too_much_received);
+  link_.forget_received();
+  wake();
+}
+
 void ClientSession::arm_idle_clock() {
-  if (muted() || !link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
+  if (muted() || arm_message_clock()) return;
+  if (!link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
   // All that it has sent of a batch is answered: its silence isn't the statement's time.
   const bool in_batch = linked_ && linked_->conversation.unit_open();
   if (in_batch && clock_.runs(ClientClock::Kind::query)) clock_.disarm();
@@ -161,6 +195,7 @@ void ClientSession::on_deadline(void* self) {
     case ClientClock::Kind::rest:
       if (session.linked_) session.unlink(Why::abandoned);
       break;
+    case ClientClock::Kind::message: session.disconnect(Tell::message_too_slow); break;
     case ClientClock::Kind::in_transaction: session.disconnect(Tell::idle_in_transaction); break;
     case ClientClock::Kind::idle: session.disconnect(Tell::idle_session); break;
   }

@@ -50,6 +50,15 @@ void Sessions::reconfigure() {
   for (auto& [id, session] : sessions_) session->reconfigure();
 }
 
+void Sessions::shed() {
+  ClientSession* oldest = nullptr;
+  for (const auto& [id, session] : sessions_) {
+    if (session->sheddable() == 0) continue;
+    if (oldest == nullptr || session->last_received() < oldest->last_received()) oldest = session.get();
+  }
+  if (oldest != nullptr) oldest->shed();
+}
+
 void Sessions::everywhere(void (*what)(Tables&)) {
   for (Sessions* worker : all_) {
     if (worker == this) {

@@ -33,6 +33,8 @@ class Sessions {
   // Ends all sessions, at once or with their transactions; `done` is called each time one of them has ended.
   void stop(bool at_once, std::function<void()> done);
   void reconfigure();
+  // Memory for messages is short: the client that has kept much of it for the longest time gives it back.
+  void shed();
   [[nodiscard]] bool empty() const { return sessions_.empty(); }
 
   // DDL was committed: verdicts may be stale, on every worker. Servers keep their plans: if a result's columns have

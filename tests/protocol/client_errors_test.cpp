@@ -108,7 +108,7 @@ TEST(ToldTest, the_connection_ends_with_these_and_with_no_others) {
                              Tell::log_in_timed_out,   Tell::no_replication,   Tell::unknown_database,
                              Tell::no_cancel_key,      Tell::session_lost,     Tell::too_many_messages,
                              Tell::unexpected_message, Tell::shutting_down,    Tell::idle_in_transaction,
-                             Tell::idle_session,       Tell::broken_invariant};
+                             Tell::idle_session,       Tell::broken_invariant,   Tell::message_too_slow};
   for (const Tell what : all()) EXPECT_EQ(telling(what).fatal, fatal.contains(what)) << number(what);
 }
 

@@ -289,7 +289,7 @@ TEST_F(PreparedTest, lru_spares_what_is_in_flight) {
     EXPECT_TRUE(in_flight.back().plan.messages().empty());
   }
   for (const auto& sent : in_flight) settle(alice, one, sent, Outcome::completed);
-  EXPECT_EQ(send(alice, one, parse("z", "SELECT 9")).plan.messages().size(), 2U);
+  EXPECT_EQ(send(alice, one, parse("z", "SELECT 9")).plan.messages().size(), 3U);
 }
 
 TEST_F(PreparedTest, names_that_never_repeat_stay_within_the_limit) {
@@ -319,12 +319,80 @@ TEST_F(PreparedTest, texts_that_fail_leave_nothing_on_the_list) {
 }
 
 TEST_F(PreparedTest, client_has_a_limit_of_names) {
-  ClientStatements few(pool, 2);
+  ClientStatements few(pool, {.names = 2});
   done(few, one, parse("a", "SELECT 1"));
   done(few, one, parse("b", "SELECT 1"));
   const auto sent = send(few, one, parse("c", "SELECT 1"));
   EXPECT_EQ(sent.plan.kind, Kind::fail);
   EXPECT_EQ(sent.error.state, sqlstate::program_limit_exceeded);
+}
+
+// The texts count, not only the names: and whatever ends a name, gives back what it took.
+TEST_F(PreparedTest, client_has_a_limit_of_bytes) {
+  const auto long_text = [](char c) { return "SELECT '" + std::string(1000, c) + "'"; };
+  ClientStatements few(pool, {.bytes = 4000});
+  done(few, one, parse("a", long_text('a')));
+  done(few, one, parse("b", long_text('a')));
+  const auto taken = few.bytes();
+  EXPECT_GT(taken, 2000U) << "a text counts for each name";
+  done(few, one, parse("c", long_text('c')));
+  auto sent = send(few, one, parse("d", long_text('d')));
+  EXPECT_EQ(sent.plan.kind, Kind::fail);
+  EXPECT_EQ(sent.error.state, sqlstate::program_limit_exceeded);
+  done(few, one, sync());
+  // A long name is memory, too.
+  sent = send(few, one, parse(std::string(4000, 'n'), "SELECT 1"));
+  EXPECT_EQ(sent.error.state, sqlstate::program_limit_exceeded);
+  done(few, one, sync());
+  // Unnamed ones are replaced.
+  for (int i = 0; i < 10; ++i) done(few, one, parse("", long_text('u')));
+  done(few, one, about(client::close, 'S', "c"));
+  EXPECT_EQ(few.bytes(), taken);
+  settle(few, one, send(few, one, parse("d", long_text('d'))), Outcome::failed);
+  done(few, one, sync());
+  EXPECT_EQ(few.bytes(), taken);
+  settle(few, one, send(few, one, about(client::close, 'S', "a")), Outcome::skipped);
+  done(few, one, sync());
+  EXPECT_EQ(few.bytes(), taken);
+  done(few, one, parse("d", long_text('d')));
+  few.deallocate_all();
+  EXPECT_EQ(few.bytes(), 0U);
+  EXPECT_EQ(few.size(), 0U);
+}
+
+TEST_F(PreparedTest, servers_list_has_a_limit_of_bytes) {
+  ServerStatements server(pool, 500);
+  const std::string text(ServerStatements::most_bytes / 8, 'x');
+  for (int i = 0; i < 100; ++i) {
+    done(alice, server, parse("s", "SELECT '" + std::to_string(i) + text + "'"));
+    done(alice, server, sync());
+    done(alice, server, about(client::close, 'S', "s"));
+    done(alice, server, sync());
+    EXPECT_LE(server.bytes(), ServerStatements::most_bytes + 2 * text.size());
+  }
+  EXPECT_LE(table.bytes(), ServerStatements::most_bytes + 2 * text.size() + StatementTable::idle_bytes_kept);
+  server.clear();
+  EXPECT_EQ(server.bytes(), 0U);
+}
+
+// Then clients go on with what is kept and with what is short; a long text stays where it was parsed.
+TEST_F(PreparedTest, table_that_is_full_keeps_no_long_texts) {
+  const std::string text = "SELECT '" + std::string(50'000, 'x') + "'";
+  done(alice, one, parse("known", text));
+  table.set_most_bytes(table.bytes());
+  EXPECT_FALSE(done(bob, one, parse("known", text)).message.statement->opaque()) << "it takes no memory";
+  EXPECT_TRUE(done(bob, one, parse("", text + " ")).message.statement->opaque());
+  EXPECT_FALSE(done(bob, one, parse("", "SELECT 1")).message.statement->opaque());
+  const auto refused = send(bob, one, parse("second", text));
+  EXPECT_EQ(refused.error.state, sqlstate::program_limit_exceeded) << "a client with much may name no more";
+  done(bob, one, sync());
+  done(alice, one, about(client::close, 'S', "known"));
+}
+
+TEST_F(PreparedTest, text_over_a_megabyte_is_not_kept) {
+  const std::string text = "SELECT '" + std::string(StatementTable::longest_kept, 'x') + "'";
+  EXPECT_TRUE(done(alice, one, parse("a", text)).message.statement->opaque());
+  EXPECT_LT(table.bytes(), 10'000U);
 }
 
 TEST_F(PreparedTest, statement_with_an_outdated_plan_is_parsed_again_everywhere) {

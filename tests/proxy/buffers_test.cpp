@@ -53,6 +53,37 @@ TEST(Inbox, empty_one_owns_nothing) {
   EXPECT_EQ(inbox.view().data(), nullptr);
 }
 
+// Memory of a long message goes when the message has gone, although a few bytes of the next one are there.
+TEST(Inbox, gives_back_what_a_long_message_took) {
+  Blocks blocks;
+  Inbox inbox(&blocks);
+  append(inbox, std::string(4 << 20, 'x') + "next");
+  EXPECT_GE(blocks.large(), 4U << 20);
+  inbox.keep(inbox.view().subspan(4 << 20));
+  EXPECT_EQ(as_text(inbox.view()), "next");
+  EXPECT_LE(inbox.memory(), 4096U);
+  EXPECT_EQ(blocks.large(), 0U);
+}
+
+TEST(Inbox, counts_its_long_memory_whatever_becomes_of_it) {
+  Blocks blocks;
+  {
+    Inbox inbox(&blocks);
+    append(inbox, "short");
+    EXPECT_EQ(blocks.large(), 0U);
+    append(inbox, std::string(100'000, 'x'));
+    EXPECT_EQ(blocks.large(), inbox.memory());
+    Inbox other(&blocks);
+    append(other, std::string(50'000, 'x'));
+    other = std::move(inbox);
+    EXPECT_EQ(blocks.large(), other.memory());
+    other.keep({});
+    EXPECT_EQ(blocks.large(), 0U);
+    append(other, std::string(100'000, 'x'));
+  }
+  EXPECT_EQ(blocks.large(), 0U);
+}
+
 TEST(Composer, side_by_side_frames_are_shown_in_place) {
   const std::string text = "onetwothree";
   const auto bytes = as_bytes(text);

@@ -110,7 +110,7 @@ TEST_F(ConversationAnswers, parse_in_a_failed_block_is_25p02) {
 // A ParseComplete for a name that was not kept: the next Bind would be 26000.
 TEST_F(ConversationAnswers, parse_of_one_name_too_many_is_not_answered_without_a_server) {
   prepare("mine", "SELECT 1");
-  ClientStatements full(talk.tables.pending, 0);
+  ClientStatements full(talk.tables.pending, {.names = 0});
   ClientFacts facts{.identity = talk.identity,
                     .statements = full,
                     .block = talk.block,
