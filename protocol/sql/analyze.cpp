@@ -31,12 +31,22 @@ class Analysis {
   // `node` is the value whose key is the node's type: "SelectStmt": {…}.
   void statement(Index node);
 
-  [[nodiscard]] const Verdict& verdict() const { return verdict_; }
+  [[nodiscard]] Verdict verdict() const {
+    Verdict verdict = verdict_;
+    verdict.only_asks = verdict.only_asks && verdict.access == Access::write;
+    return verdict;
+  }
   [[nodiscard]] bool ends_or_begins() const { return ends_or_begins_; }
 
  private:
   void at_least(Access access) { verdict_.access = std::max(verdict_.access, access); }
   void writes(Effect effects = Effect::none) {
+    at_least(Access::write);
+    verdict_.effects |= effects;
+    verdict_.only_asks = false;
+  }
+  // It is for the primary, but what others see stays as it is.
+  void asks(Effect effects = Effect::none) {
     at_least(Access::write);
     verdict_.effects |= effects;
   }
@@ -47,6 +57,7 @@ class Analysis {
 
   void utility(Index node, std::string_view type);
   void definition(Index node, std::string_view type);
+  [[nodiscard]] bool is_shared(Index node, std::string_view type) const;
   void explain(Index node);
   void copy(Index node);
   void transaction(Index node);
@@ -62,7 +73,7 @@ class Analysis {
 
   const ParseTree& tree_;
   const ReadFunctions& read_functions_;
-  Verdict verdict_{.access = Access::nothing};
+  Verdict verdict_{.access = Access::nothing, .only_asks = true};
   bool ends_or_begins_ = false;
   bool names_settings_ = false;  // the view pg_settings
   bool changes_rows_ = false;    // there is an INSERT, UPDATE, DELETE or MERGE in it
@@ -112,7 +123,7 @@ void Analysis::statement(Index node) {
 
 void Analysis::utility(Index node, std::string_view type) {
   if (type == "VariableShowStmt") {
-    return writes(Effect::role_question | (is_custom(tree_.text(node, "name")) ? Effect::asks_setting : Effect::none));
+    return asks(Effect::role_question | (is_custom(tree_.text(node, "name")) ? Effect::asks_setting : Effect::none));
   }
   if (type == "DiscardStmt" || type == "UnlistenStmt") return reads(Effect::discard);
   if (type == "DeallocateStmt") {
@@ -126,7 +137,7 @@ void Analysis::utility(Index node, std::string_view type) {
     return walk(node, {});
   }
   if (type == "PrepareStmt") {
-    writes(Effect::sql_prepare);
+    asks(Effect::sql_prepare);
     return walk(node, {});
   }
   if (type == "ExecuteStmt") {
@@ -134,9 +145,9 @@ void Analysis::utility(Index node, std::string_view type) {
     writes(Effect::sql_deallocate);
     return walk(node, {});
   }
-  if (type == "ListenStmt") return writes(Effect::listen);
-  if (type == "LoadStmt") return writes(Effect::load);
-  if (type == "DoStmt") return writes(Effect::unknown_function);
+  if (type == "ListenStmt") return asks(Effect::listen);
+  if (type == "LoadStmt") return asks(Effect::load);
+  if (type == "DoStmt") return writes(Effect::unknown_function | Effect::shared_object);
   if (type == "CallStmt") {
     writes(Effect::unknown_function);
     return walk(node, {});
@@ -156,6 +167,23 @@ void Analysis::utility(Index node, std::string_view type) {
   definition(node, type);
 }
 
+// Whether it concerns something that all databases of a cluster share (IsSharedRelation,
+// src/backend/catalog/catalog.c).
+bool Analysis::is_shared(Index node, std::string_view type) const {
+  constexpr auto statements = std::to_array<std::string_view>({"Role", "TableSpace", "Tablespace", "Subscription"});
+  if (type == "ReassignOwnedStmt" || type == "DropOwnedStmt") return true;
+  if (std::ranges::any_of(statements, [&](std::string_view what) { return type.find(what) != type.npos; })) return true;
+  // GRANT, COMMENT, ALTER … OWNER TO, ALTER … RENAME, SECURITY LABEL.
+  for (const std::string_view member : {"objtype", "objectType", "renameType"}) {
+    const std::string_view object = tree_.text(node, member);
+    for (const std::string_view shared :
+         {"OBJECT_DATABASE", "OBJECT_ROLE", "OBJECT_TABLESPACE", "OBJECT_SUBSCRIPTION", "OBJECT_PARAMETER_ACL"}) {
+      if (object == shared) return true;
+    }
+  }
+  return false;
+}
+
 // CREATE, ALTER, DROP, GRANT, COMMENT and whatever else is left.
 void Analysis::definition(Index node, std::string_view type) {
   writes(Effect::ddl);
@@ -163,6 +191,7 @@ void Analysis::definition(Index node, std::string_view type) {
                      ((type == "RenameStmt" && tree_.text(node, "renameType") == "OBJECT_DATABASE") ||
                       (type == "AlterOwnerStmt" && tree_.text(node, "objectType") == "OBJECT_DATABASE"));
   if (of_database) verdict_.effects |= Effect::database_ddl;
+  if (of_database || is_shared(node, type)) verdict_.effects |= Effect::shared_object;
 
   constexpr auto stored =
       std::to_array<std::string_view>({"ViewStmt", "RuleStmt", "CreateFunctionStmt", "CreatePolicyStmt",
@@ -254,7 +283,7 @@ void Analysis::transaction(Index node) {
       return reads();
     }
     verdict_.control = TransactionControl::begin;
-    return writes();
+    return asks();
   }
   verdict_.chains = tree_.text(node, "chain") == "true";
   if (kind == "TRANS_STMT_COMMIT") {
@@ -341,7 +370,7 @@ void Analysis::relation(Index at, Walk how) {
     if (is_temp_schema(text)) writes(Effect::temp_object);
   } else if (is_server_relation(text)) {
     names_settings_ |= text == "pg_settings";
-    writes(Effect::role_question);
+    asks(Effect::role_question);
   }
 }
 
@@ -391,9 +420,9 @@ void Analysis::call(Index node) {
   }
   switch (facts.kind) {
     case FunctionClass::safe: return;
-    case FunctionClass::write:
     case FunctionClass::primary_only:
-    case FunctionClass::node_local:
+    case FunctionClass::node_local: return asks(facts.effects);
+    case FunctionClass::write:
     case FunctionClass::runs_text: return writes(facts.effects);
     case FunctionClass::unknown:
       if (!read_functions_.contains(schema, name)) writes(Effect::unknown_function);
@@ -406,6 +435,7 @@ void Analysis::call(Index node) {
 Verdict unite(const Verdict& a, const Verdict& b) {
   Verdict both = a;
   both.access = std::max(a.access, b.access);
+  both.only_asks = both.access == Access::write && !a.may_change() && !b.may_change();
   both.control = TransactionControl::none;
   both.effects = a.effects | b.effects;
   both.statements = static_cast<std::uint16_t>(

@@ -55,6 +55,7 @@ enum class Effect : std::uint32_t {
   local_setting = 1U << 18,    // (no pin) SET LOCAL, set_config(…, true): ends with the transaction
   custom_setting = 1U << 19,   // (no pin) a setting of the application's own (app.user) comes into being, if only as ''
   asks_setting = 1U << 20,     // (no pin) may ask for one: current_setting, SHOW
+  shared_object = 1U << 21,    // (no pin) may change what all databases of a cluster share: roles, databases, …
   cursor = 1U << 16,           // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
 };
 constexpr Effect operator|(Effect a, Effect b) {
@@ -88,6 +89,7 @@ struct Verdict {
   bool copy_from_client = false;      // COPY … FROM STDIN is among them
   bool returns_after_commit = false;  // several statements with transaction control: it may go on after a COMMIT
   bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
+  bool only_asks = false;        // it must run on the primary, but changes nothing that another session could see
   bool chains = false;           // COMMIT AND CHAIN, ROLLBACK AND CHAIN: the next block begins at once
   Deferrable deferrable = Deferrable::no;
   Hint hint = Hint::none;  // never changes the fields above: the router decides which wins
@@ -97,6 +99,11 @@ struct Verdict {
   }
   [[nodiscard]] bool has_more_than(Effect known) const {
     return (static_cast<std::uint32_t>(effects) & ~static_cast<std::uint32_t>(known)) != 0;
+  }
+  // Others may see something of it.
+  [[nodiscard]] bool may_change() const { return access == Access::write && !only_asks; }
+  [[nodiscard]] bool may_change_shared() const {
+    return may_change() && has(effects, Effect::shared_object | Effect::unparsed);
   }
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };

@@ -31,7 +31,9 @@ void unite(Verdict& into, const Verdict& next) {
     into.returns_after_commit = true;
     into.access = Access::write;
   }
+  const bool changes = into.may_change() || next.may_change();
   into.access = std::max(into.access, next.access);
+  into.only_asks = into.access == Access::write && !changes;
   into.effects |= next.effects;
   into.copy_from_client |= next.copy_from_client;
   into.returns_after_commit |= next.returns_after_commit;

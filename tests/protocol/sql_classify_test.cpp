@@ -118,16 +118,15 @@ TEST(Classify, sends_writes_to_the_primary) {
   for (std::string_view sql :
        {"create table t (a int)", "create index concurrently i on t (lower(a))", "alter table t add b int",
         "drop table t", "create view v as select 1", "create function f() returns int language sql as 'select 1'",
-        "grant select on t to u", "comment on table t is 'x'", "create extension x", "create role r",
-        "alter role r set work_mem = '1MB'", "create type y as enum ('a')", "create schema s create table t (a int)",
-        "import foreign schema s from server x into y", "security label on table t is 'x'", "drop owned by r",
-        "create publication p for all tables"}) {
+        "grant select on t to u", "comment on table t is 'x'", "create extension x", "create type y as enum ('a')",
+        "create schema s create table t (a int)", "import foreign schema s from server x into y",
+        "security label on table t is 'x'", "create publication p for all tables"}) {
     expect_write(sql, Effect::ddl);
   }
 }
 
 TEST(Classify, sends_do_and_call_to_the_primary) {
-  expect_write("do $$ begin perform 1; end $$", Effect::unknown_function);
+  expect_write("do $$ begin perform 1; end $$", Effect::unknown_function | Effect::shared_object);
   expect_write("call p(1)", Effect::unknown_function);
   expect_write("call s.p()", Effect::unknown_function);
 }
@@ -514,7 +513,63 @@ TEST(Effects, of_database_ddl) {
   for (std::string_view sql :
        {"create database d", "drop database d", "alter database d set a = 1", "alter database d rename to e",
         "alter database d owner to x", "alter database d connection limit 1"})
-    expect_write(sql, Effect::ddl | Effect::database_ddl);
+    expect_write(sql, Effect::ddl | Effect::database_ddl | Effect::shared_object);
+}
+
+// What the databases of a cluster share: reads of all of them must see it.
+TEST(Effects, of_ddl_on_shared_objects) {
+  for (std::string_view sql : {"create role r",
+                               "alter role r login",
+                               "alter role r in database d set a = 1",
+                               "drop role r",
+                               "grant r to s",
+                               "create user u",
+                               "alter group g add user u",
+                               "reassign owned by r to s",
+                               "drop owned by r",
+                               "create tablespace s location '/x'",
+                               "alter tablespace s set (seq_page_cost = 1)",
+                               "drop tablespace s",
+                               "create subscription s connection '' publication p",
+                               "alter subscription s disable",
+                               "drop subscription s",
+                               "grant connect on database d to r",
+                               "grant create on tablespace s to r",
+                               "comment on database d is 'x'",
+                               "comment on role r is 'x'",
+                               "alter role r rename to s",
+                               "alter tablespace s owner to r",
+                               "security label on role r is 'x'",
+                               "grant set on parameter a to r"}) {
+    expect_write(sql, Effect::ddl | Effect::shared_object);
+    EXPECT_TRUE(classify(sql).may_change_shared()) << sql;
+  }
+  for (std::string_view sql : {"create table t (a int)", "grant select on t to r", "alter table t owner to r",
+                               "alter table t rename to u", "comment on table t is 'x'", "create schema s"}) {
+    expect_write(sql, Effect::ddl);
+    EXPECT_FALSE(classify(sql).may_change_shared()) << sql;
+  }
+  EXPECT_TRUE(classify("do $$ begin end $$").may_change_shared());
+  EXPECT_TRUE(classify("cannot be parsed").may_change_shared());
+}
+
+// They go to the primary, but nothing that another session could see comes of them.
+TEST(Classify, knows_what_only_asks) {
+  for (std::string_view sql :
+       {"begin", "start transaction isolation level serializable", "show work_mem", "select pg_is_in_recovery()",
+        "select * from pg_stat_activity", "select pg_backend_pid()", "listen a", "prepare p as select 1",
+        "show a; select pg_is_in_recovery(); select 1", "declare c cursor with hold for select 1"}) {
+    EXPECT_EQ(classify(sql).access, Access::write) << sql;
+    EXPECT_FALSE(classify(sql).may_change()) << sql;
+  }
+  for (std::string_view sql :
+       {"insert into t select pg_is_in_recovery()", "select pg_is_in_recovery() from t for update",
+        "select nextval('s')", "select f()", "call p()", "execute p", "prepare p as insert into t values (1)",
+        "begin; insert into t values (1)", "show a; insert into t values (1)", "truncate t", "copy t from stdin",
+        "commit prepared 'x'", "not sql", "select pg_notify('a', '')"}) {
+    EXPECT_TRUE(classify(sql).may_change()) << sql;
+  }
+  EXPECT_FALSE(classify("select 1").only_asks);
 }
 
 TEST(Effects, of_definitions_leave_out_what_runs_later) {
