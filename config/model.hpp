@@ -85,7 +85,7 @@ struct EffectiveSettings {
   Milliseconds server_idle_timeout{600000};
   Milliseconds server_lifetime{3600000};
   Route route = Route::automatic;
-  ReadConsistency read_consistency = ReadConsistency::session;
+  ReadConsistency read_consistency = ReadConsistency::global;
   Milliseconds read_staleness{0};
   Milliseconds freshness_wait{0};
   Milliseconds return_wait{10};

@@ -52,7 +52,7 @@ std::string join_words(const Key& key, std::string_view separator) {
 std::string type_text(const Key& key) {
   switch (key.type) {
     case Type::word: return join_words(key, " | ");
-    case Type::consistency: return "session | global | eventual | { bounded: DURATION }";
+    case Type::consistency: return "global | session | eventual | { bounded: DURATION }";
     case Type::address: return "address";
     case Type::secret: return "secret (also " + std::string(key.path) + "_file, " + std::string(key.path) + "_env)";
     default: return std::string(name_of(key.type));

@@ -58,9 +58,11 @@ Binding<Config> http_address() {
 // `consistency` is two fields that always travel together, so that a level never inherits half of it.
 SessionBinding reads_consistency() {
   return {{{.path = "reads.consistency",
-            .doc = "What a read on a replica must see: `session` (the client's own earlier writes, and never older "
-                   "data than it has already read), `global` (every write that finished earlier through this process), "
-                   "`bounded: 5s` (data that is at most this old), `eventual` (anything).",
+            .doc = "What a read on a replica must see: `global` (every write to its database that finished earlier "
+                   "through this process, whichever client's it was), `session` (the client's own earlier writes, and "
+                   "never older data than it has already read: not enough if an application writes on one connection "
+                   "of its pool and reads on another), `bounded: 5s` (data that is at most this old), `eventual` "
+                   "(anything). A read that no replica is fresh enough for goes to the primary.",
             .type = Type::consistency,
             .words = words_of<ReadConsistency>,
             .standard = Value(Consistency{EffectiveSettings{}.read_consistency, EffectiveSettings{}.read_staleness})},
@@ -383,13 +385,14 @@ const std::vector<SessionBinding>& session_table() {
       reads_consistency(),
       bind_session<&S::freshness_wait, &E::freshness_wait>(
           {.path = "reads.freshness_wait",
-           .doc = "How long a read waits for a replica to become fresh enough before it goes to the primary.",
+           .doc = "How long a read waits for a replica to become fresh enough before it goes to the primary. While it "
+                  "waits for a server connection there, it still takes a replica that becomes fresh first.",
            .range = {1, minute},
            .zero = "it goes at once"}),
       bind_session<&S::return_wait, &E::return_wait>(
           {.path = "reads.return_wait",
-           .doc = "How long a read may wait to move from the primary back to a replica that has the client's own "
-                  "writes but not yet everything the client has read.",
+           .doc = "With `consistency: session`: how long a read may wait to move from the primary back to a replica "
+                  "that has the client's own writes but not yet everything the client has read.",
            .range = {1, minute},
            .zero = "it does not wait"}),
       bind_session<&S::max_lag, &E::max_lag>(

@@ -45,14 +45,26 @@ class FreshnessMarks {
   [[nodiscard]] std::uint32_t life(std::size_t member) const { return lives_[member].load(std::memory_order_acquire); }
   [[nodiscard]] std::size_t size() const { return marks_.size(); }
 
-  // Called by readers that found no replica fresh enough; the monitor samples faster while the count grows.
-  void want() const { wanted_.fetch_add(1, std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t wanted() const { return wanted_.load(std::memory_order_relaxed); }
+  // Called by readers that found no mark as new as `moment`. True: nobody is after it, and the monitor must be told
+  // (Monitor::freshness_wanted).
+  [[nodiscard]] bool want(TimePoint moment) const {
+    const auto count = moment.time_since_epoch().count();
+    auto known = wanted_.load();
+    while (known < count && !wanted_.compare_exchange_weak(known, count)) {
+    }
+    return resting_.load() && resting_.exchange(false);
+  }
+  // The newest moment that was asked for.
+  [[nodiscard]] TimePoint wanted() const { return TimePoint(Clock::duration(wanted_.load())); }
+  // Called by the monitor: whether it must be told of the next reader. Whoever sets this and then looks at wanted()
+  // misses nobody: both sides write before they read, in one order for all threads.
+  void rest(bool resting) const { resting_.store(resting); }
 
  private:
   std::deque<std::atomic<Clock::rep>> marks_;
   std::deque<std::atomic<std::uint32_t>> lives_;
-  mutable std::atomic<std::uint64_t> wanted_{0};
+  mutable std::atomic<Clock::rep> wanted_{0};
+  mutable std::atomic<bool> resting_{true};
 };
 
 }  // namespace holdfast::health

@@ -20,9 +20,6 @@ constexpr seconds question_lasts{1};
 // and a silent host known in a tenth of a second. While there is no primary they come faster still: 40 of them a second
 // are 0.07 % of one core of the replica, and adoption waits 12 ms on average.
 constexpr milliseconds pace_without_primary{25};
-// While readers wait for marks: return_wait is 10 ms by default, and a mark takes one sample and one probe of the
-// replica.
-constexpr milliseconds pace_of_freshness{5};
 // After this long a member that is down is probed less often.
 constexpr seconds patience{10};
 
@@ -142,7 +139,6 @@ Pace pace(const PaceInput& input, const config::Monitor& settings) {
   if (!up || input.questioned || !input.cluster_has_primary) result.full = settings.fast_interval;
   if (gone_long) result.full = settings.interval;
   if (!input.cluster_has_primary && !gone_long) result.light = std::min(pace_without_primary, settings.fast_interval);
-  if (input.freshness_wanted && input.takes_part && up) result.light = pace_of_freshness;
   return result;
 }
 

@@ -76,9 +76,7 @@ struct PaceInput {
   Reachability state = Reachability::unknown;
   std::chrono::milliseconds in_state{0};
   bool cluster_has_primary = true;
-  bool questioned = false;        // traffic reported trouble a moment ago
-  bool freshness_wanted = false;  // readers wait for marks of this cluster
-  bool takes_part = false;        // the primary, or a replica that serves reads
+  bool questioned = false;  // traffic reported trouble a moment ago
 };
 struct Pace {
   std::chrono::milliseconds full{0};

@@ -12,6 +12,7 @@
 
 #include "health/member.hpp"
 #include "health/probe.hpp"
+#include "health/pursuit.hpp"
 #include "health/role_judge.hpp"
 #include "health/sampler.hpp"
 #include "health/topology_build.hpp"
@@ -24,9 +25,6 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds positions_spacing{250};  // between snapshots in which only positions moved
-constexpr milliseconds freshness_poll{25};      // how often the marks' counter of waiting readers is read
-constexpr milliseconds no_freshness_poll{250};  // … while no member serves reads
-constexpr milliseconds freshness_lasts{1000};   // fast sampling goes on this long after the last reader asked
 
 // What an operator is told of a probe that failed without saying anything against the member.
 std::optional<EventKind> limit_of(Grade grade) {
@@ -65,23 +63,19 @@ class Monitor::Impl {
         report_(std::move(report)),
         roles_(names_of(cluster), cluster.system_identifier),
         sampler_(std::make_shared<FreshnessMarks>(cluster.members.size())),
-        ended_(context),
-        freshness_timer_(context) {
+        pursuit_(sampler_),
+        ended_(context) {
     for (const config::Member& member : cluster.members) add_slot(member);
   }
 
   void start() {
     refresh();
     for (MemberIndex member = 0; member < slots_.size(); ++member) watch(member);
-    spawn(watch_freshness(), [this](const std::exception_ptr& error) {
-      if (error) report_failure("", error);
-    });
   }
 
   asio::awaitable<void> stop() {
     stopping_ = true;
     for (Slot& slot : slots_) slot.probe.interrupt();
-    freshness_timer_.cancel();
     while (running_ != 0) {
       ended_.expires_at(TimePoint::max());
       co_await ended_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -97,10 +91,7 @@ class Monitor::Impl {
   }
 
   void freshness_wanted() {
-    const TimePoint now = Clock::now();
-    const bool was = now < wanted_until_;
-    wanted_until_ = now + freshness_lasts;
-    if (!was) poke_all();
+    if (pursuit_.begin(Clock::now())) poke_all();
   }
 
   void update(const config::Cluster& cluster);
@@ -139,7 +130,6 @@ class Monitor::Impl {
     bool watched = false;      // its coroutine runs
     bool urgent = true;        // full probe now
     bool fresh = false;        // on a new connection
-    bool chase = false;        // light probe now: a sample waits to be reached
     bool void_answer = false;  // the probe under way asks a server that this member no longer is
   };
 
@@ -204,7 +194,6 @@ class Monitor::Impl {
         continue;
       }
       slot.urgent = false;
-      slot.chase = false;
       const bool fresh = std::exchange(slot.fresh, false);
       const ProbeResult result = co_await slot.probe.probe(*kind, fresh);
       if (stopping_ || !slot.present) break;
@@ -218,13 +207,10 @@ class Monitor::Impl {
 
   [[nodiscard]] Pace pace_of(const Slot& slot) const {
     const TimePoint now = Clock::now();
-    const MemberStatus& shown = published_->members[slot.index];
     return pace({.state = slot.member.state(),
                  .in_state = std::chrono::duration_cast<milliseconds>(now - slot.member.since()),
                  .cluster_has_primary = roles_.primary().has_value(),
-                 .questioned = slot.member.questioned(now),
-                 .freshness_wanted = now < wanted_until_,
-                 .takes_part = shown.accepts_reads || roles_.primary() == slot.index},
+                 .questioned = slot.member.questioned(now)},
                 settings_.monitor);
   }
 
@@ -232,15 +218,22 @@ class Monitor::Impl {
     const Pace wanted = pace_of(slot);
     const TimePoint now = Clock::now();
     if (slot.urgent || now >= slot.last_full + wanted.full) return ProbeKind::full;
-    if (slot.chase) return ProbeKind::light;
+    if (const auto sample = sample_due(slot); sample && now >= *sample) return ProbeKind::light;
     if (wanted.light.count() != 0 && now >= slot.last_probe + wanted.light) return ProbeKind::light;
     return std::nullopt;
   }
 
   [[nodiscard]] TimePoint next(const Slot& slot) const {
     const Pace wanted = pace_of(slot);
-    const TimePoint full = slot.last_full + wanted.full;
-    return wanted.light.count() == 0 ? full : std::min(full, slot.last_probe + wanted.light);
+    TimePoint next = slot.last_full + wanted.full;
+    if (wanted.light.count() != 0) next = std::min(next, slot.last_probe + wanted.light);
+    return std::min(next, sample_due(slot).value_or(next));
+  }
+
+  // While readers ask for a newer mark.
+  [[nodiscard]] std::optional<TimePoint> sample_due(const Slot& slot) const {
+    if (slot.member.state() != Reachability::up) return std::nullopt;
+    return roles_.primary() == slot.index ? pursuit_.primary_due() : pursuit_.replica_due(slot.index);
   }
 
   void probe_now(Slot& slot) {
@@ -257,7 +250,6 @@ class Monitor::Impl {
   void sample(MemberIndex index, const ProbeResult& result);
   [[nodiscard]] MemberStatus status(MemberIndex index, TimePoint now);
   void refresh();
-  asio::awaitable<void> watch_freshness();
 
   asio::io_context& context_;
   config::Cluster settings_;
@@ -266,12 +258,11 @@ class Monitor::Impl {
   std::deque<Slot> slots_;  // a deque: coroutines keep references
   RoleJudge roles_;
   Sampler sampler_;
+  Pursuit pursuit_;
   TopologyPtr published_;
   TimePoint published_at_{};
-  TimePoint wanted_until_{};
   std::uint64_t marks_epoch_ = 0;
   asio::steady_timer ended_;
-  asio::steady_timer freshness_timer_;
   std::size_t running_ = 0;
   bool stopping_ = false;
 };
@@ -303,7 +294,9 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
     marks_epoch_ = roles_.epoch();
   }
   if (result.position) sample(index, result);
-  refresh();
+  // Samples come by the thousand: one that is no news but for its position is not worth a snapshot.
+  const bool only_position = result.position && !result.observation && !result.reconnected && !action.changed;
+  if (!only_position || now - published_at_ >= positions_spacing) refresh();
 }
 
 void Monitor::Impl::count(Slot& slot, const ProbeResult& result) {
@@ -346,14 +339,19 @@ void Monitor::Impl::sample(MemberIndex index, const ProbeResult& result) {
   }
   roles_.positioned(index, lsn);
   const RoleJudge::View& view = roles_.view(index);
-  if (view.role == Role::replica && view.timeline == roles_.timeline()) sampler_.replica_at(index, lsn);
-  if (roles_.primary() != index) return;
-  sampler_.primary_at(lsn, result.sent);
-  if (Clock::now() >= wanted_until_) return;
-  for (MemberIndex other = 0; other < slots_.size(); ++other) {
-    if (!published_->members[other].accepts_reads || !sampler_.pending(other)) continue;
-    slots_[other].chase = true;
-    slots_[other].probe.poke();
+  const TimePoint now = Clock::now();
+  if (view.role == Role::replica && view.timeline == roles_.timeline()) {
+    sampler_.replica_at(index, lsn);
+    pursuit_.replica_sampled(index, lsn, result.sent);
+  }
+  const bool of_primary = roles_.primary() == index;
+  if (of_primary) {
+    sampler_.primary_at(lsn, result.sent);
+    pursuit_.primary_sampled(result.sent, now);
+  }
+  if (!pursuit_.goes_on(now)) return;
+  for (Slot& other : slots_) {
+    if (other.index != index && sample_due(other)) other.probe.poke();
   }
 }
 
@@ -381,7 +379,10 @@ void Monitor::Impl::refresh() {
   topology->why_no_primary = roles_.why_no_primary();
   topology->split_brain = roles_.split_brain();
   topology->freshness = sampler_.marks();
-  for (MemberIndex member = 0; member < slots_.size(); ++member) topology->members.push_back(status(member, now));
+  for (MemberIndex member = 0; member < slots_.size(); ++member) {
+    topology->members.push_back(status(member, now));
+    pursuit_.take_part(member, topology->members.back().accepts_reads);
+  }
 
   if (published_ && same_but_positions(*published_, *topology) &&
       (same_positions(*published_, *topology) || now - published_at_ < positions_spacing)) {
@@ -393,20 +394,6 @@ void Monitor::Impl::refresh() {
   publish_(topology);
   for (const Event& event : changes(before.get(), *topology, std::chrono::system_clock::now())) report_(event);
   if (!before || before->primary.has_value() != topology->primary.has_value()) poke_all();  // another pace
-}
-
-asio::awaitable<void> Monitor::Impl::watch_freshness() {
-  std::uint64_t seen = 0;
-  while (!stopping_) {
-    const std::uint64_t wanted = sampler_.marks()->wanted();
-    if (wanted != seen) freshness_wanted();
-    seen = wanted;
-    // Without a replica to wait for, forty wake-ups a second would be wasted.
-    const bool replicas =
-        std::ranges::any_of(published_->members, [](const auto& member) { return member.accepts_reads; });
-    freshness_timer_.expires_after(replicas ? freshness_poll : no_freshness_poll);
-    co_await freshness_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
-  }
 }
 
 void Monitor::Impl::update(const config::Cluster& cluster) {

@@ -49,7 +49,7 @@ class Monitor {
 
   // What traffic saw of a member; the monitor probes it at once where that can tell more.
   void evidence(MemberIndex member, Evidence evidence);
-  // A reader is waiting for a mark: sample fast from now on. Optional: the marks' own counter is read every 25 ms.
+  // A reader found no mark that is new enough (FreshnessMarks::want() said so): sample until one is.
   void freshness_wanted();
   // A reload. Members are matched by name; one that is gone keeps its index, is `down` and accepts nothing; one that
   // comes back gets its old index. Others are not touched. A changed host or port starts that member over; a changed

@@ -55,6 +55,12 @@ int Server::run() {
       if (found != monitors_.end()) found->second->evidence(member, evidence);
     });
   };
+  shared_.pools.want_marks = [this](const std::string& cluster) {
+    asio::post(context_, [this, cluster] {
+      const auto found = monitors_.find(cluster);
+      if (found != monitors_.end()) found->second->freshness_wanted();
+    });
+  };
   start_monitors();
   const auto count = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   for (std::uint32_t i = 0; i < count; ++i) {

@@ -15,6 +15,7 @@
 #include "proxy/io/task.hpp"
 #include "proxy/pool/catalogue.hpp"
 #include "proxy/pool/crashes.hpp"
+#include "proxy/pool/last_writes.hpp"
 #include "proxy/pool/permits.hpp"
 #include "proxy/pool/welcomes.hpp"
 
@@ -30,10 +31,13 @@ struct PoolShared {
   // Counts the changes of any schema that were seen to commit (protocol/vintage). Counted before the client is told.
   std::atomic<std::uint64_t> schema{1};
   Crashes crashes;
+  LastWritesBook last_writes;
   Places hold_places;  // limit: hold_limit
   KeyService key_service;
   // Posts what traffic saw to the cluster's monitor. Any thread.
   std::function<void(const std::string& cluster, health::MemberIndex member, health::Evidence evidence)> report;
+  // Tells the cluster's monitor that readers ask for newer marks. Any thread.
+  std::function<void(const std::string& cluster)> want_marks;
 };
 
 struct PoolContext {

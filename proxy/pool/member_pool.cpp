@@ -136,6 +136,7 @@ void MemberPool::clean(ServerLink& server) {
         server.link.send(out);
         continue;
       case Step::release:
+        note_left_write(server);
         if (server.cleaning_->discarded()) pool_.context().counters.servers_cleaned.add();
         server.cleaning_.reset();
         if (server.ready_for_others()) {
@@ -149,6 +150,15 @@ void MemberPool::clean(ServerLink& server) {
   }
   // It takes no more, and nobody would send the rest; or it is gone.
   enter(server, ServerLink::State::closed);
+}
+
+void MemberPool::note_left_write(ServerLink& server) {
+  using Left = ServerLink::LeftWrite;
+  const Left left = std::exchange(server.left_, Left::none);
+  if (left == Left::none) return;
+  const auto now = health::Clock::now();
+  pool_.last_writes().wrote(now);
+  if (left == Left::shared) pool_.last_writes().wrote_shared(now);
 }
 
 void MemberPool::release(ServerLink& server) {
@@ -190,6 +200,7 @@ void MemberPool::ready(ServerLink& server) {
 }
 
 void MemberPool::gone(ServerLink& server) {
+  note_left_write(server);
   server.link.close();
   server.state_ = ServerLink::State::closed;
   server.leave();

@@ -85,6 +85,8 @@ class MemberPool {
   // idle.
   void release(ServerLink& server);
   void give(ServerLink& server, Waiter& waiter);
+  // What a client left running on it has ended, or its end will never be known.
+  void note_left_write(ServerLink& server);
   [[nodiscard]] ServerLink* take_idle();
   [[nodiscard]] ServerLease lease(ServerLink& server);
   [[nodiscard]] bool hand_over(ServerLink& server);

@@ -41,6 +41,7 @@ Pool::Pool(PoolContext& context, PoolKey key, health::TopologyPtr topology)
       id_(next_pool_id.fetch_add(1, std::memory_order_relaxed)),
       catalogue_(context.shared.catalogues.find(key_.cluster, key_.database)),
       settings_(settings_of(key_, context.runtime->config)),
+      last_writes_(context.shared.last_writes.find(key_.cluster, key_.database)),
       users_(std::make_shared<char>()),
       topology_(std::move(topology)) {}
 

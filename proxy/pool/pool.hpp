@@ -17,6 +17,7 @@
 #include "protocol/login.hpp"
 #include "protocol/parameters.hpp"
 #include "proxy/pool/context.hpp"
+#include "proxy/pool/last_writes.hpp"
 #include "proxy/pool/member_pool.hpp"
 #include "proxy/pool/pool_key.hpp"
 
@@ -62,7 +63,8 @@ class Pool {
   [[nodiscard]] const PoolKey& key() const { return key_; }
   // What hidden code the database has. Shared by the pools of all users and workers.
   [[nodiscard]] Catalogue& catalogue() const { return *catalogue_; }
-  [[nodiscard]] std::uint64_t id() const { return id_; }  // unique in this process
+  [[nodiscard]] LastWrites& last_writes() const { return *last_writes_; }  // of the database, through any pool
+  [[nodiscard]] std::uint64_t id() const { return id_; }                   // unique in this process
   // size, lifetime and idle timeout: those of the database and user, whatever the listener.
   [[nodiscard]] const config::EffectiveSettings& settings() const { return settings_; }
   // A client has asked for lastval() or currval(): from then on no client writes on a server with others' sequences.
@@ -82,6 +84,7 @@ class Pool {
   const std::uint64_t id_;
   std::shared_ptr<Catalogue> catalogue_;
   config::EffectiveSettings settings_;
+  const std::shared_ptr<LastWrites> last_writes_;
   Credentials credentials_;
   std::uint64_t credentials_version_ = 0;
   std::shared_ptr<const void> users_;  // what use() returns

@@ -82,6 +82,8 @@ class ServerLink : public ListNode<ServerLink> {
   // A unit of it has ended: a cancel request for the next one is no repetition.
   void unit_ended() { cancel_next_ = true; }
   void mark_connected(Counter& gauge) { counted_ = Counted(gauge); }
+  // Its client is gone, and a statement is left that may still write; `shared`: what all databases share.
+  void leaves_write(bool shared) { left_ = shared ? LeftWrite::shared : LeftWrite::own; }
 
  private:
   friend class MemberPool;
@@ -93,7 +95,10 @@ class ServerLink : public ListNode<ServerLink> {
     if (farewell_ && cancels_ == 0 && !leased_) reactor.schedule(std::exchange(farewell_, {}));
   }
 
+  enum class LeftWrite : std::uint8_t { none, own, shared };
+
   State state_ = State::connecting;
+  LeftWrite left_ = LeftWrite::none;
   Counted counted_;
   TimePoint idle_since_{};
   std::optional<protocol::Cleaning> cleaning_;

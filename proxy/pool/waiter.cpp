@@ -16,6 +16,7 @@ Waiter::Waiter(Reactor& reactor, Counters& counters, Pool& pool, Kind kind, Limi
       counters_(counters),
       pool_(pool),
       deadline_(&Waiter::on_deadline, this),
+      look_(&Waiter::on_look, this),
       limits_(limits),
       since_(reactor.now()),
       kind_(kind) {}
@@ -27,6 +28,7 @@ Waiter::~Waiter() {
 void Waiter::leave_line() {
   leave();
   deadline_.disarm();
+  look_.disarm();
   held_ = {};
   hold_place_ = {};
   if (MemberPool* member = std::exchange(member_, nullptr)) member->left();
@@ -48,6 +50,22 @@ void Waiter::settle(Outcome outcome) {
 void Waiter::sleep(TimePoint until) {
   state_ = State::asleep;
   reactor_.deadlines().arm(deadline_, until);
+}
+
+void Waiter::look_elsewhere(bool (*found)(void*), void* who) {
+  if (state_ != State::in_line && state_ != State::held) return;
+  found_ = found;
+  who_ = who;
+  reactor_.deadlines().arm(look_, reactor_.now() + DeadlineWheel::slot_width);
+}
+
+void Waiter::on_look(void* self) {
+  auto& waiter = *static_cast<Waiter*>(self);
+  if (waiter.found_(waiter.who_)) {
+    waiter.settle(AskAgain{});
+  } else {
+    waiter.look_elsewhere(waiter.found_, waiter.who_);
+  }
 }
 
 void Waiter::stand_in_line(MemberPool& member) {

@@ -68,6 +68,8 @@ class Waiter : public ListNode<Waiter> {
   void for_marks() { sleep(reactor_.now() + DeadlineWheel::slot_width); }
   // Ends in AskAgain at `until`.
   void sleep(TimePoint until);
+  // While it is in line or held, `found(who)` is asked at each slot of the wheel: true ends the wait in AskAgain.
+  void look_elsewhere(bool (*found)(void*), void* who);
 
   // Called by pools, which have put it in their line: the line of a member.
   void stand_in_line(MemberPool& member);
@@ -76,6 +78,7 @@ class Waiter : public ListNode<Waiter> {
 
  private:
   static void on_deadline(void* self);
+  static void on_look(void* self);
   void leave_line();
 
   Reactor& reactor_;
@@ -83,6 +86,9 @@ class Waiter : public ListNode<Waiter> {
   Pool& pool_;
   MemberPool* member_ = nullptr;  // the one whose line it stands in
   Deadline deadline_;
+  Deadline look_;
+  bool (*found_)(void*) = nullptr;
+  void* who_ = nullptr;
   Limits limits_;
   TimePoint since_;
   Counted waiting_;

@@ -85,6 +85,7 @@ Route choose_route(const RouteRequest& request) {
   std::optional<health::MemberIndex> best;
   std::size_t best_load = std::numeric_limits<std::size_t>::max();
   bool any_replica = false;
+  TimePoint wanted{};
   for (health::MemberIndex i = 0; i < topology.members.size(); ++i) {
     if (!usable(request, i)) continue;
     // A replicas-only endpoint has no other member to use: there a replica serves however stale it is, and says itself
@@ -92,7 +93,10 @@ Route choose_route(const RouteRequest& request) {
     if (!replicas_only && !request.loads.lets_in(request.loads.of_what, i)) continue;
     any_replica = true;
     const auto needed = replicas_only ? TimePoint{} : freshness_needed(request, i);
-    if (needed != TimePoint{} && topology.freshness->fresh_until(i) < needed) continue;
+    if (needed != TimePoint{} && topology.freshness->fresh_until(i) < needed) {
+      wanted = std::max(wanted, needed);
+      continue;
+    }
     const std::size_t load = load_of(request, i);
     if (load < best_load) {
       best = i;
@@ -102,17 +106,25 @@ Route choose_route(const RouteRequest& request) {
   if (best) return {.kind = Route::Kind::member, .member = *best, .reason = RouteReason::read_replica};
   const auto reason = any_replica ? RouteReason::not_fresh : RouteReason::no_replica;
   if (any_replica && !request.has_waited) {
-    // A session whose last read is newer than its last write gets back to the replicas by a wait of at least
-    // return_wait; for others the limit is freshness_wait.
+    // With consistency: session a client whose last read is newer than its last write gets back to the replicas by a
+    // wait of at least return_wait; for others the limit is freshness_wait.
     const auto& seen = request.seen;
-    const auto wait = seen.last_read > seen.last_write ? std::max(settings.return_wait, settings.freshness_wait)
-                                                       : settings.freshness_wait;
+    const bool returns =
+        settings.read_consistency == config::ReadConsistency::session && seen.last_read > seen.last_write;
+    const auto wait = returns ? std::max(settings.return_wait, settings.freshness_wait) : settings.freshness_wait;
     if (wait.count() > 0) {
-      return {.kind = Route::Kind::wait_for_marks, .reason = reason, .until = request.now + wait, .wants_marks = true};
+      return {.kind = Route::Kind::wait_for_marks,
+              .reason = reason,
+              .until = request.now + wait,
+              .wants_marks = true,
+              .wanted = wanted};
     }
   }
   const bool refused = replicas_only || (!settings.fallback_to_primary && !prefers_replica);
-  return {.kind = refused ? Route::Kind::refused : Route::Kind::primary, .reason = reason, .wants_marks = any_replica};
+  return {.kind = refused ? Route::Kind::refused : Route::Kind::primary,
+          .reason = reason,
+          .wants_marks = any_replica,
+          .wanted = wanted};
 }
 
 }  // namespace holdfast::proxy

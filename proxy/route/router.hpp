@@ -35,7 +35,7 @@ struct RouteRequest {
   const health::Topology& topology;
   const SeenByClient& seen;
   TimePoint now{};
-  TimePoint last_write_anywhere{};  // for consistency: global
+  TimePoint last_write_anywhere{};  // in this database, for consistency: global
   bool has_waited = false;          // this unit has already waited for a fresher replica
   Loads loads{};
   health::MemberIndex last_replica = 0;  // the one that this pool gave the last read to, for balance: round_robin
@@ -52,7 +52,8 @@ struct Route {
   health::MemberIndex member = 0;
   RouteReason reason = RouteReason::write;
   TimePoint until{};
-  bool wants_marks = false;  // fresher marks would have helped: sample faster
+  bool wants_marks = false;  // marks of `wanted` or later would have helped
+  TimePoint wanted{};
 };
 
 [[nodiscard]] Route choose_route(const RouteRequest& request);

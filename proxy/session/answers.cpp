@@ -80,6 +80,8 @@ void Conversation::pass(const Frame& frame, bool to_client) {
 
 void Conversation::delivered() {
   replay_.delivered();
+  // Part of an answer may tell of a commit long before the ReadyForQuery does.
+  if (unit_.writes) note_written();
   told_ = false;
 }
 
@@ -170,7 +172,7 @@ void Conversation::unit_answered() {
   const bool more = server_.exchange.expects();  // of the client's: what we sent behind the unit is not counted
   if (!replay_.swallowing()) ++aftermath_.units;
   aftermath_.any = true;
-  if (unit_.writes) aftermath_.wrote = true;
+  if (unit_.writes) note_written();
   if (replay_.swallowing()) {
     take_back_refused();
   } else {
@@ -183,7 +185,12 @@ void Conversation::unit_answered() {
     aftermath_.schema_changed = true;
   }
   // With further units in flight the mark is theirs as well.
-  if (!more) unit_.writes = false;
+  if (!more) unit_.writes = unit_.writes_shared = false;
+}
+
+void Conversation::note_written() {
+  aftermath_.any = aftermath_.wrote = true;
+  if (unit_.writes_shared) aftermath_.wrote_shared = true;
 }
 
 bool Conversation::may_end() const {

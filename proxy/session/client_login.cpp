@@ -338,8 +338,8 @@ Task<ServerLease> ClientLogin::lease() {
   co_return ServerLease();
 }
 
-// A replica doesn't let the user in, or refuses the client's settings: it may not have heard of them yet. True: there is
-// nobody to ask but the primary that is to come.
+// A replica doesn't let the user in, or refuses the client's settings: it may not have heard of them yet. True: there
+// is nobody to ask but the primary that is to come.
 bool ClientLogin::wait_for_primary_instead(bool refused_by_primary) {
   if (refused_by_primary || refused_by_replica_ || result_.identity.settings->route == config::Route::replica) {
     return false;

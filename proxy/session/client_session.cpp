@@ -170,6 +170,7 @@ bool ClientSession::begin_wait(Step step) {
   } else {
     pool().member(routing_->member).wait(*wait_);
   }
+  if (routing_->looks_for_replica) wait_->look_elsewhere(&ClientSession::replica_is_fresh, this);
   return true;
 }
 
@@ -210,8 +211,8 @@ Task<> ClientSession::align() {
   flush_to_client();
 }
 
-// The member doesn't let the user in, or refuses the client's settings. A standby may not have heard yet of the database,
-// the role, or what a setting names; the primary says what is true. True: the unit is routed there.
+// The member doesn't let the user in, or refuses the client's settings. A standby may not have heard yet of the
+// database, the role, or what a setting names; the primary says what is true. True: the unit is routed there.
 bool ClientSession::goes_to_primary_instead() {
   if (routing_->kind != Waiter::Kind::read || settings().route == config::Route::replica) return false;
   routing_->force_primary = true;

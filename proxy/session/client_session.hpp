@@ -91,8 +91,9 @@ class ClientSession final : private ServerUser {
     health::MemberIndex member = 0;  // the one that it waits for, if it is a read
     Waiter::Kind kind = Waiter::Kind::write;
     std::optional<TimePoint> marks_until;
-    bool has_waited = false;     // long enough for a fresher replica
-    bool force_primary = false;  // a standby refused it
+    bool has_waited = false;         // long enough for a fresher replica
+    bool looks_for_replica = false;  // … and goes on looking for one while it waits for the primary
+    bool force_primary = false;      // a standby refused it
     Attempts attempts;
   };
   struct Linked {
@@ -132,6 +133,8 @@ class ClientSession final : private ServerUser {
   Step route();
   Step repeat();
   [[nodiscard]] Route choose() const;
+  void want_marks(const Route& route);
+  static bool replica_is_fresh(void* self);
   [[nodiscard]] bool read_only_by_default() const;
   Step grant(health::MemberIndex member, Waiter::Kind kind);
   Step leave_replica();
@@ -153,7 +156,7 @@ class ClientSession final : private ServerUser {
   void pass_on(const protocol::LastWord& word);
   void tell_loss(const protocol::Loss& loss, const Error& error);
   void settle_aftermath();
-  void note_write();
+  void note_write(bool shared);
   [[nodiscard]] Conversation::Role role() const;
   [[nodiscard]] protocol::LostTransaction::Message message() const;
 

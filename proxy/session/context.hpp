@@ -22,8 +22,6 @@ struct SessionShared {
   PlacesBook places;
   ParseService parse_service;
   protocol::MockSecret mock_secret{};
-  // The last write of any session, for `reads.consistency: global`; nanoseconds of the steady clock.
-  std::atomic<std::int64_t> last_write{0};
   std::atomic<std::uint64_t> next_session{1};
 };
 

@@ -323,7 +323,8 @@ Conversation::Taken Conversation::fail(const Frame& frame, std::uint32_t cookie,
 
 // A statement with this verdict goes to the server.
 void Conversation::note_effects(Verdict verdict) {
-  if (verdict.access == Access::write) unit_.writes = true;
+  if (verdict.may_change()) unit_.writes = true;
+  if (verdict.may_change_shared()) unit_.writes_shared = true;
   server_.runs(verdict);
   if (verdict.effects == Effect::none) return;
   if (has(verdict.effects, Effect::sequence)) unit_.asks_sequence = true;
@@ -374,7 +375,7 @@ void Conversation::take_back() {
 protocol::Loss Conversation::server_lost(bool cut) {
   auto loss = server_.exchange.on_server_lost();
   // A client told 08007 will check the outcome: this counts as a write, so that the check reads a member that shows it.
-  if (unit_.writes) aftermath_.any = aftermath_.wrote = true;
+  if (unit_.writes) note_written();
   for (const auto& request : loss.unanswered) {
     if (request.cookie != 0) client_.statements.settle(request.cookie, protocol::Outcome::skipped);
   }

@@ -55,9 +55,10 @@ class Conversation {
   };
   // What happened in a pass that concerns more than this conversation.
   struct Aftermath {
-    bool any = false;    // at least one of the following is set
-    bool began = false;  // a unit of the client began, or goes on behind a Flush, and its time is limited
-    bool wrote = false;  // a unit that was answered or lost may have written
+    bool any = false;           // at least one of the following is set
+    bool began = false;         // a unit of the client began, or goes on behind a Flush, and its time is limited
+    bool wrote = false;         // a unit that was answered, at least in part, or lost may have written
+    bool wrote_shared = false;  // … what all databases share
     bool schema_changed = false;
     bool plans_expired = false;  // the server refused a plan whose result type has changed
     std::uint32_t units = 0;     // units of the client that were answered
@@ -119,6 +120,9 @@ class Conversation {
   [[nodiscard]] bool unit_open() const { return unit_.open; }
   // Only part of a server's message has been passed on to the client: nothing else may be sent to it.
   [[nodiscard]] bool in_answer() const { return forwarding_ && !server_.framer.at_boundary(); }
+  // A statement whose end is not known may write.
+  [[nodiscard]] bool may_still_write() const { return unit_.writes && !at_rest(); }
+  [[nodiscard]] bool may_change_shared() const { return unit_.writes_shared; }
   // The rest of the client's current message is not forwarded.
   [[nodiscard]] bool dropping() const { return dropping_; }
   [[nodiscard]] bool has_aftermath() const { return aftermath_.any; }
@@ -130,6 +134,7 @@ class Conversation {
   struct UnitInFlight {
     bool open = false;
     bool writes = false;                           // a statement since the last ReadyForQuery may have written
+    bool writes_shared = false;                    // … what all databases share
     bool closes = false;                           // it closes statements or portals
     bool refusal_read = false;                     // a standby refused it, and all its answers have come
     std::uint32_t parsed = 0;                      // Parse messages of it that have succeeded
@@ -165,6 +170,7 @@ class Conversation {
   void local(const protocol::Request& request);
   void settle(const protocol::Reply& reply);
   void unit_answered();
+  void note_written();
   void take_back_refused();
   void pass(const protocol::Frame& frame, bool to_client);
 

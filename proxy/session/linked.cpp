@@ -59,7 +59,13 @@ void ClientSession::unlink(Why why) {
       link_.unread(replay.bytes());  // of earlier passes, in which nothing was sent
       framer_.put_back();
       break;
-    case Why::abandoned: break;
+    case Why::abandoned:
+      // What it left running on its server may still write, and ends while that is cleaned.
+      if (conversation.may_still_write()) {
+        note_write(conversation.may_change_shared());
+        linked_->lease->leaves_write(conversation.may_change_shared());
+      }
+      break;
   }
   linked_->lease->user = nullptr;
   linked_.reset();
@@ -171,7 +177,7 @@ void ClientSession::settle_aftermath() {
   if (after.began && timeout.count() > 0 && !clock_.runs(ClientClock::Kind::query)) {
     clock_.arm(ClientClock::Kind::query, timeout);
   }
-  if (after.wrote) note_write();
+  if (after.wrote) note_write(after.wrote_shared);
   if (after.schema_changed) context_.sessions.schema_changed();
   if (after.plans_expired) context_.sessions.plans_expired();
   if (after.units == 0) return;
@@ -194,16 +200,12 @@ void ClientSession::settle_aftermath() {
   }
 }
 
-// A unit has written, or may have.
-void ClientSession::note_write() {
+// A unit has written, or may have; its client has not been told yet. `shared`: what all databases share.
+void ClientSession::note_write(bool shared) {
   const auto now = health::Clock::now();
   seen_.last_write = now;
-  if (settings().read_consistency != config::ReadConsistency::global) return;
-  const auto count = now.time_since_epoch().count();
-  auto& newest = context_.shared.last_write;
-  auto known = newest.load(std::memory_order_relaxed);
-  while (known < count && !newest.compare_exchange_weak(known, count, std::memory_order_acq_rel)) {
-  }
+  pool().last_writes().wrote(now);
+  if (shared) pool().last_writes().wrote_shared(now);
 }
 
 // ---- the server's end -----------------------------------------------------------------------------------------------

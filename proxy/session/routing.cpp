@@ -67,7 +67,8 @@ ClientSession::Step ClientSession::route() {
   }
   const Route route = choose();
   const auto& topology = pool().topology();
-  if (route.wants_marks) topology.freshness->want();
+  want_marks(route);
+  routing_->looks_for_replica = route.kind == Route::Kind::primary && route.wants_marks;
   const auto now = context_.reactor.now();
   switch (route.kind) {
     case Route::Kind::refused: refuse_unit(protocol::told(Tell::no_replica)); return Step::go_on;
@@ -137,16 +138,30 @@ Route ClientSession::choose() const {
   const auto& first = routing_->unit.verdict;
   const auto block = in_block ? block_.judged(first, read_only_by_default()) : protocol::sql::Verdict{};
   const auto global = settings().read_consistency == config::ReadConsistency::global;
-  const auto written = global ? context_.shared.last_write.load(std::memory_order_acquire) : 0;
   return choose_route({.verdict = in_block ? block : first,
                        .settings = settings(),
                        .topology = pool().topology(),
                        .seen = seen_,
                        .now = context_.reactor.now(),
-                       .last_write_anywhere = TimePoint(health::Clock::duration(written)),
+                       .last_write_anywhere = global ? pool().last_writes().last() : TimePoint{},
                        .has_waited = routing_->has_waited,
                        .loads = {.of_what = &pool(), .ask = &load_of, .lets_in = &lets_in},
                        .last_replica = pool().last_replica});
+}
+
+void ClientSession::want_marks(const Route& route) {
+  if (route.wants_marks && pool().topology().freshness->want(route.wanted)) {
+    pool().context().shared.want_marks(pool().key().cluster);
+  }
+}
+
+// Asked while a read, for which no replica was fresh enough, waits for a server of the primary or for a primary: a
+// replica may be fresh before its turn comes.
+bool ClientSession::replica_is_fresh(void* self) {
+  auto& session = *static_cast<ClientSession*>(self);
+  const Route route = session.choose();
+  session.want_marks(route);
+  return route.kind == Route::Kind::member;
 }
 
 // default_transaction_read_only, as the session has it on the primary: what the client asked for at start-up, else what

@@ -31,7 +31,7 @@ TEST(Diff, takes_a_default_that_is_written_out_for_no_change) {
 TEST(Diff, names_what_changes_and_when_it_applies) {
   const auto before = must_load(valid + "workers: 2\npool: { size: 20 }\n");
   const auto after = must_load(valid + "workers: 4\npool: { size: 40 }\nreads: { consistency: { bounded: 5s } }\n");
-  EXPECT_THAT(changes(before, after), ElementsAre("pool.size: 20 -> 40", "reads.consistency: session -> bounded: 5s",
+  EXPECT_THAT(changes(before, after), ElementsAre("pool.size: 20 -> 40", "reads.consistency: global -> bounded: 5s",
                                                   "workers: 2 -> 4 (after a restart)"));
 }
 

@@ -204,12 +204,5 @@ TEST(Pace, is_fast_while_there_is_no_primary) {
   EXPECT_EQ(pace(long_gone, settings).full, settings.interval);
 }
 
-TEST(Pace, samples_fast_only_who_takes_part) {
-  const config::Monitor settings;
-  EXPECT_LE(pace({.state = Reachability::up, .freshness_wanted = true, .takes_part = true}, settings).light,
-            milliseconds(5));
-  EXPECT_EQ(pace({.state = Reachability::up, .freshness_wanted = true}, settings).light, settings.fast_interval);
-}
-
 }  // namespace
 }  // namespace holdfast::health

@@ -413,7 +413,7 @@ TEST(Monitor, marks_advance_after_writes_and_stand_while_replay_is_paused) {
   const auto mark = [&] { return watch.now->freshness->fresh_until(1); };
   const auto covered = [&](TimePoint moment) {
     return watch.until([&, moment] {
-      watch.now->freshness->want();
+      if (watch.now->freshness->want(moment + milliseconds(1))) watch.monitor.freshness_wanted();
       return mark() > moment;
     });
   };

@@ -1,5 +1,6 @@
-// What a standby refuses because it has not replayed something yet: the primary is asked, and the client gets its answer.
-// Replay is paused throughout, so that nothing depends on time, and reads go to the standby (`consistency: eventual`).
+// What a standby refuses because it has not replayed something yet: the primary is asked, and the client gets its
+// answer. Replay is paused throughout, so that nothing depends on time, and reads go to the standby (`consistency:
+// eventual`).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,8 +41,9 @@ class NotReplayed : public ::testing::Test {
     primary().exec("DROP DATABASE IF EXISTS later");
     primary().exec("DROP ROLE IF EXISTS late");
   }
-  void start(const std::string& more = "reads: { consistency: eventual,"
-                                       " functions: [ member, fresh, s.fresh, known.fresh ] }\n") {
+  void start(const std::string& more =
+                 "reads: { consistency: eventual,"
+                 " functions: [ member, fresh, s.fresh, known.fresh ] }\n") {
     proxy_.emplace(endpoint({.members = members_yaml(*set_), .workers = 1, .more = more}));
     wait_for_reads_of_the_replica();
   }
@@ -51,7 +53,8 @@ class NotReplayed : public ::testing::Test {
   }
   void pause() {
     replica().exec("SELECT pg_wal_replay_pause()");
-    ASSERT_TRUE(wait_until(10s, [&] { return replica().scalar("SELECT pg_get_wal_replay_pause_state()") == "paused"; }));
+    ASSERT_TRUE(
+        wait_until(10s, [&] { return replica().scalar("SELECT pg_get_wal_replay_pause_state()") == "paused"; }));
   }
   void resume() {
     replica().exec("SELECT pg_wal_replay_resume()");
@@ -89,13 +92,15 @@ TEST_F(NotReplayed, what_the_primary_has_is_read_there) {
        "SELECT count(*), member() FROM s.a", "42P01"},
       {"CREATE FUNCTION s.fresh() RETURNS int LANGUAGE sql AS 'SELECT 1'", "SELECT s.fresh(), member()", "3F000"},
       {"CREATE FUNCTION fresh() RETURNS int LANGUAGE sql AS 'SELECT 1'", "SELECT fresh(), member()", "42883"},
-      {"CREATE FUNCTION known.fresh() RETURNS int LANGUAGE sql AS 'SELECT 1'", "SELECT known.fresh(), member()", "42883"},
+      {"CREATE FUNCTION known.fresh() RETURNS int LANGUAGE sql AS 'SELECT 1'", "SELECT known.fresh(), member()",
+       "42883"},
       {"CREATE TYPE colour AS ENUM ('red')", "SELECT 'red'::colour, member()", "42704"},
       {"ALTER TYPE mood ADD VALUE 'glad'", "SELECT 'glad'::mood, member()", "22P02"},
       {"ALTER TABLE old ADD COLUMN more int", "SELECT max(more), member() FROM old", "42703"},
       {"CREATE VIEW again AS SELECT id FROM old; GRANT SELECT ON again TO app", "SELECT max(id), member() FROM again",
        "42P01"},
-      {"CREATE OR REPLACE VIEW seen AS SELECT id, id AS twice FROM old", "SELECT max(twice), member() FROM seen", "42703"},
+      {"CREATE OR REPLACE VIEW seen AS SELECT id, id AS twice FROM old", "SELECT max(twice), member() FROM seen",
+       "42703"},
       {"GRANT SELECT ON hidden TO app", "SELECT max(id), member() FROM hidden", "42501"},
       {"CREATE COLLATION c (locale = 'C')", "SELECT 'a' COLLATE c, member()", "42704"},
       {"CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple)", "SELECT to_tsvector('plain', 'a'), member()", "42704"},
@@ -180,7 +185,8 @@ TEST_F(NotReplayed, in_a_string_of_statements_and_in_a_batch_the_whole_unit_is_a
   const auto peer = wire::log_in(proxy_->port());
   const auto run = [](const std::string& sql) { return wire::parse("", sql) + wire::bind("") + wire::execute(); };
   // One Sync: all of it again, and what comes behind it is answered behind it.
-  peer->send(run("SELECT member()") + run("SELECT count(*) FROM a") + wire::sync() + run("SELECT member()") + wire::sync());
+  peer->send(run("SELECT member()") + run("SELECT count(*) FROM a") + wire::sync() + run("SELECT member()") +
+             wire::sync());
   EXPECT_EQ(peer->read_until('Z'), "12DC12DCZ");
   EXPECT_THAT(wire::read_value(*peer), ::testing::AnyOf("pg1", "pg2"));
   // Names of the unit are as if it had run once.

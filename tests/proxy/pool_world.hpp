@@ -22,6 +22,7 @@ class PoolWorld : public ::testing::Test {
     made->config.clusters.emplace_back().name = "main";
     runtime = made;
     handover.connect({&handover});
+    shared.want_marks = [](const std::string&) {};
     shared.report = [this](const std::string&, health::MemberIndex, health::Evidence evidence) {
       evidences.push_back(evidence);
     };

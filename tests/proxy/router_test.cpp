@@ -22,6 +22,7 @@ using Kind = Route::Kind;
 class RouterTest : public ::testing::Test {
  protected:
   RouterTest() {
+    settings.read_consistency = ReadConsistency::session;
     topology.primary = 0;
     for (std::uint32_t i = 0; i < 3; ++i) {
       health::MemberStatus member;
@@ -215,6 +216,7 @@ TEST_F(RouterTest, session_reads_its_own_writes) {
   fresh(2, now - 2ms);
   EXPECT_EQ(where("SELECT 1"), "primary (not_fresh)");
   EXPECT_TRUE(route("SELECT 1").wants_marks);
+  EXPECT_EQ(route("SELECT 1").wanted, seen.last_write);
   fresh(2, now - 1ms);
   EXPECT_EQ(where("SELECT 1"), "replica 2 (read)") << "exactly as fresh is fresh enough";
 }
@@ -258,8 +260,15 @@ TEST_F(RouterTest, global_consistency_counts_writes_of_everybody) {
   seen.last_write = seen.last_read = now;  // are among those of everybody
   EXPECT_EQ(where("SELECT 1"), "replica 1 (read)");
   last_write_anywhere = now - 1ms;
-  has_waited = true;
-  EXPECT_EQ(where("SELECT 1"), "primary (not_fresh)");
+  EXPECT_EQ(where("SELECT 1"), "primary (not_fresh)") << "at once: return_wait is for sessions";
+  EXPECT_TRUE(route("SELECT 1").wants_marks);
+  EXPECT_EQ(route("SELECT 1").wanted, last_write_anywhere);
+  fresh(2, now - 1ms);
+  EXPECT_EQ(where("SELECT 1"), "replica 2 (read)");
+}
+
+TEST_F(RouterTest, global_consistency_is_the_default) {
+  EXPECT_EQ(config::EffectiveSettings{}.read_consistency, ReadConsistency::global);
 }
 
 TEST_F(RouterTest, bounded_staleness_counts_from_now) {

@@ -134,6 +134,26 @@ TEST_F(WaiterTest, moves_with_its_line_to_the_new_primary) {
   EXPECT_EQ(younger->state(), Waiter::State::in_line);
 }
 
+// A read that no replica was fresh enough for stands in the primary's line, or is held: a replica may be sooner.
+TEST_F(WaiterTest, looks_elsewhere_while_it_waits_and_keeps_its_place_meanwhile) {
+  publish(with_primary());
+  bool fresh = false;
+  auto waiting = waiter();
+  member().wait(*waiting);
+  waiting->look_elsewhere([](void* who) { return *static_cast<bool*>(who); }, &fresh);
+  advance(30ms);
+  EXPECT_EQ(waiting->state(), Waiter::State::in_line);
+  publish(no_primary());
+  shared.hold_places.set_limit(9);
+  advance(30ms);
+  EXPECT_EQ(waiting->state(), Waiter::State::held);
+  fresh = true;
+  advance(DeadlineWheel::slot_width * 2);
+  ASSERT_EQ(waiting->state(), Waiter::State::ended);
+  EXPECT_TRUE(std::holds_alternative<Waiter::AskAgain>(waiting->ended().await_resume()));
+  EXPECT_EQ(counters.clients_held.value(), 0U);
+}
+
 // The other way: a writer in the line of a primary that is lost is held, beyond hold_limit if need be.
 TEST_F(WaiterTest, a_writer_in_line_is_held_when_the_primary_is_lost_and_a_reader_is_routed_again) {
   publish(with_primary());
