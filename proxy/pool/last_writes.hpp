@@ -49,11 +49,34 @@ class LastWrites {
   // … and it may have changed what all databases of the cluster share.
   void wrote_shared(TimePoint moment) { shared_->note(moment); }
   [[nodiscard]] TimePoint last() const { return std::max(own_.get(), shared_->get()); }
+  // A statement that may write is on its way: others may see it before its end is noted. Ask before last().
+  [[nodiscard]] bool in_flight() const { return in_flight_.load(std::memory_order_acquire) != 0; }
 
  private:
   friend class LastWritesBook;
+  friend class WriteInFlight;
+  std::atomic<std::uint32_t> in_flight_{0};
   LatestMoment own_;
   std::shared_ptr<LatestMoment> shared_;
+};
+
+// From before the first byte of a statement that may write is sent until its end has been noted. The pool outlives it.
+class WriteInFlight {
+ public:
+  WriteInFlight() = default;
+  explicit WriteInFlight(LastWrites& of) : of_(&of) { of.in_flight_.fetch_add(1, std::memory_order_acq_rel); }
+  WriteInFlight(WriteInFlight&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
+  WriteInFlight& operator=(WriteInFlight&& other) noexcept {
+    std::swap(of_, other.of_);
+    return *this;
+  }
+  ~WriteInFlight() {
+    if (of_ != nullptr) of_->in_flight_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+  [[nodiscard]] explicit operator bool() const { return of_ != nullptr; }
+
+ private:
+  LastWrites* of_ = nullptr;
 };
 
 class LastWritesBook {

@@ -159,6 +159,7 @@ void MemberPool::note_left_write(ServerLink& server) {
   const auto now = health::Clock::now();
   pool_.last_writes().wrote(now);
   if (left == Left::shared) pool_.last_writes().wrote_shared(now);
+  const WriteInFlight ended = std::move(server.left_in_flight_);
 }
 
 void MemberPool::release(ServerLink& server) {

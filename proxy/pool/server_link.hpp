@@ -21,6 +21,7 @@
 #include "proxy/base/counters.hpp"
 #include "proxy/io/link.hpp"
 #include "proxy/io/list.hpp"
+#include "proxy/pool/last_writes.hpp"
 #include "proxy/pool/permits.hpp"
 
 namespace holdfast::proxy {
@@ -83,7 +84,10 @@ class ServerLink : public ListNode<ServerLink> {
   void unit_ended() { cancel_next_ = true; }
   void mark_connected(Counter& gauge) { counted_ = Counted(gauge); }
   // Its client is gone, and a statement is left that may still write; `shared`: what all databases share.
-  void leaves_write(bool shared) { left_ = shared ? LeftWrite::shared : LeftWrite::own; }
+  void leaves_write(bool shared, WriteInFlight write) {
+    left_ = shared ? LeftWrite::shared : LeftWrite::own;
+    left_in_flight_ = std::move(write);
+  }
 
  private:
   friend class MemberPool;
@@ -99,6 +103,7 @@ class ServerLink : public ListNode<ServerLink> {
 
   State state_ = State::connecting;
   LeftWrite left_ = LeftWrite::none;
+  WriteInFlight left_in_flight_;
   Counted counted_;
   TimePoint idle_since_{};
   std::optional<protocol::Cleaning> cleaning_;

@@ -48,12 +48,17 @@ TimePoint freshness_needed(const RouteRequest& request, health::MemberIndex repl
   switch (request.settings.read_consistency) {
     case config::ReadConsistency::eventual: return {};
     case config::ReadConsistency::bounded: return request.now - request.settings.read_staleness;
-    case config::ReadConsistency::global: return request.last_write_anywhere;
+    case config::ReadConsistency::global:
+      // What the session has read last may be of a write whose end is not noted yet; otherwise it is in the last write.
+      if (!request.write_in_flight) return request.last_write_anywhere;
+      break;
     case config::ReadConsistency::session: break;
   }
   // On the replica of its last read a session can't go back in time: within one life of it replay only moves forward.
   const bool same = seen.last_replica == replica && seen.replica_life == request.topology.freshness->life(replica);
-  return same ? seen.last_write : std::max(seen.last_write, seen.last_read);
+  const bool global = request.settings.read_consistency == config::ReadConsistency::global;
+  const auto written = global ? request.last_write_anywhere : seen.last_write;
+  return same ? written : std::max(written, seen.last_read);
 }
 
 // Whether this replica may serve reads of a session with these settings, judging by its state and its lag.

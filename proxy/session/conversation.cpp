@@ -321,9 +321,14 @@ Conversation::Taken Conversation::fail(const Frame& frame, std::uint32_t cookie,
   return Taken::taken;
 }
 
+void Conversation::may_write() {
+  unit_.writes = true;
+  if (!writing_) writing_ = WriteInFlight(client_.identity.pool->last_writes());
+}
+
 // A statement with this verdict goes to the server.
 void Conversation::note_effects(Verdict verdict) {
-  if (verdict.may_change()) unit_.writes = true;
+  if (verdict.may_change()) may_write();
   if (verdict.may_change_shared()) unit_.writes_shared = true;
   server_.runs(verdict);
   if (verdict.effects == Effect::none) return;

@@ -123,6 +123,11 @@ class Conversation {
   // A statement whose end is not known may write.
   [[nodiscard]] bool may_still_write() const { return unit_.writes && !at_rest(); }
   [[nodiscard]] bool may_change_shared() const { return unit_.writes_shared; }
+  // Its writes up to here were noted.
+  void writes_noted() {
+    if (!unit_.writes) const WriteInFlight ended = std::move(writing_);
+  }
+  [[nodiscard]] WriteInFlight take_write() { return std::move(writing_); }
   // The rest of the client's current message is not forwarded.
   [[nodiscard]] bool dropping() const { return dropping_; }
   [[nodiscard]] bool has_aftermath() const { return aftermath_.any; }
@@ -170,6 +175,7 @@ class Conversation {
   void local(const protocol::Request& request);
   void settle(const protocol::Reply& reply);
   void unit_answered();
+  void may_write();
   void note_written();
   void take_back_refused();
   void pass(const protocol::Frame& frame, bool to_client);
@@ -180,6 +186,7 @@ class Conversation {
   protocol::PendingErrors pending_errors_;
   Pins pins_;
   UnitInFlight unit_;
+  WriteInFlight writing_;  // while unit_.writes, and until that was noted
   Aftermath aftermath_;
   std::vector<protocol::Request> postponed_;  // local answers that are due behind the server's message that is passing
   protocol::Replay::Repeatable may_repeat_ = protocol::Replay::Repeatable::no;

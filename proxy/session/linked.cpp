@@ -63,7 +63,7 @@ void ClientSession::unlink(Why why) {
       // What it left running on its server may still write, and ends while that is cleaned.
       if (conversation.may_still_write()) {
         note_write(conversation.may_change_shared());
-        linked_->lease->leaves_write(conversation.may_change_shared());
+        linked_->lease->leaves_write(conversation.may_change_shared(), conversation.take_write());
       }
       break;
   }
@@ -177,7 +177,10 @@ void ClientSession::settle_aftermath() {
   if (after.began && timeout.count() > 0 && !clock_.runs(ClientClock::Kind::query)) {
     clock_.arm(ClientClock::Kind::query, timeout);
   }
-  if (after.wrote) note_write(after.wrote_shared);
+  if (after.wrote) {
+    note_write(after.wrote_shared);
+    linked_->conversation.writes_noted();
+  }
   if (after.schema_changed) context_.sessions.schema_changed();
   if (after.plans_expired) context_.sessions.plans_expired();
   if (after.units == 0) return;

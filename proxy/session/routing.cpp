@@ -138,12 +138,14 @@ Route ClientSession::choose() const {
   const auto& first = routing_->unit.verdict;
   const auto block = in_block ? block_.judged(first, read_only_by_default()) : protocol::sql::Verdict{};
   const auto global = settings().read_consistency == config::ReadConsistency::global;
+  const bool in_flight = global && pool().last_writes().in_flight();  // before the last write is looked at
   return choose_route({.verdict = in_block ? block : first,
                        .settings = settings(),
                        .topology = pool().topology(),
                        .seen = seen_,
                        .now = context_.reactor.now(),
                        .last_write_anywhere = global ? pool().last_writes().last() : TimePoint{},
+                       .write_in_flight = in_flight,
                        .has_waited = routing_->has_waited,
                        .loads = {.of_what = &pool(), .ask = &load_of, .lets_in = &lets_in},
                        .last_replica = pool().last_replica});

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace holdfast::proxy {
@@ -53,6 +54,21 @@ TEST_F(LastWritesTest, of_names_that_nobody_uses_are_bounded_and_none_is_lost) {
   EXPECT_EQ(book.find("main", "kept"), kept);
   EXPECT_EQ(book.find("main", "gone")->last(), start + 1s);
   EXPECT_EQ(book.find("main", "never")->last(), start + 1s);
+}
+
+TEST_F(LastWritesTest, are_in_flight_while_one_of_them_is) {
+  const auto a = book.find("main", "a");
+  WriteInFlight first(*a);
+  {
+    WriteInFlight second(*a);
+    const WriteInFlight moved = std::move(second);
+    EXPECT_TRUE(moved);
+    EXPECT_FALSE(second);  // NOLINT: a moved one holds nothing
+  }
+  EXPECT_TRUE(a->in_flight());
+  EXPECT_FALSE(book.find("main", "b")->in_flight());
+  { const WriteInFlight ended = std::move(first); }
+  EXPECT_FALSE(a->in_flight());
 }
 
 TEST_F(LastWritesTest, are_the_latest_of_all_threads) {
