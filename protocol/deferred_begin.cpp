@@ -51,6 +51,7 @@ void DeferredBegin::send(std::uint32_t cookie, std::vector<std::byte>& out) {
   write_parse(out, "", text_, {});
   write_bind(out, "", "");
   write_execute(out, "");
+  write_close(out, {.kind = 'P', .name = ""});  // behind a Query "BEGIN" there is no portal either
   cookie_ = cookie;
   state_ = State::sent;
 }

@@ -12,7 +12,7 @@
 //      └─ COMMIT, ROLLBACK, ─┘ └── take_back() ┘ the server is lost and the statement is sent again, elsewhere
 //         abandon()                              (abandon(): the client is told that its block is gone)
 //
-// On the wire it is Parse, Bind, Execute without a Sync: if it fails, the server skips everything behind it up to a
+// On the wire it is Parse, Bind, Execute and Close of the portal, without a Sync: if it fails, the server skips everything behind it up to a
 // Sync (PostgresMain, src/backend/tcop/postgres.c), so that no statement of the block runs outside it. If a Query
 // "BEGIN" failed, the next statement would still run.
 #pragma once
@@ -42,7 +42,7 @@ class DeferredBegin {
   // `read_only_by_default`: default_transaction_read_only is on for this session.
   [[nodiscard]] sql::Verdict of_block(const sql::Verdict& first, bool read_only_by_default) const;
 
-  // Appends Parse, Bind and Execute for the server, all under `cookie`, which is not 0.
+  // Appends Parse, Bind, Execute and Close for the server, all under `cookie`, which is not 0.
   void send(std::uint32_t cookie, std::vector<std::byte>& out);
   // Whether the answer with this cookie belongs to the BEGIN that was sent.
   [[nodiscard]] bool owns(std::uint32_t cookie) const { return state_ == State::sent && cookie_ == cookie; }

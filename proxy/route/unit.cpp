@@ -87,6 +87,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
       // A message or a batch that is longer than the limit streams to the primary.
       if (seen > limit || (frame.kind == Frame::Kind::start && wanted > limit)) return write();
       unit.wanted = seen + wanted;
+      unit.begun = seen > 0 && unit.needs_server;
       return unit;
     }
     if (frame.tag == client::parse) {
@@ -143,7 +144,8 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
       case client::function_call: unit.answered_alone = seen == 0; return write();
       case client::sync: unit.only_parses = parses && !others; return decided();
       case client::flush:
-        if (unit.needs_server) return decided();
+        // What follows the answers belongs to the same batch, and may be anything.
+        if (unit.needs_server) return write();
         break;
       case client::terminate: return decided();
       case client::password: return write();  // unexpected here: the session tells the client

@@ -1,5 +1,5 @@
 // One unit of a client's work: a Query, or the extended messages up to a Sync (or a Flush, which asks for answers at
-// once). It says what must be known before the first byte of the unit goes to a server.
+// once; what has no end yet is a write, for nobody knows what comes behind). It says what must be known before the first byte of the unit goes to a server.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,7 @@ struct Unit {
     elsewhere,
   };
   Shape shape = Shape::incomplete;
+  bool begun = false;              // incomplete: at least one message of a batch is there as a whole
   bool needs_server = true;        // false: nothing but Sync, Flush, Terminate or the remains of a COPY
   bool answered_alone = false;     // one Query or FunctionCall: its own ReadyForQuery ends it
   bool judged = false;             // one Query, and `verdict` is that of its text

@@ -144,7 +144,9 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
     forwarding_ = false;
     return true;
   }
-  if (unit_.asks_sequence && fields->state == sqlstate::object_not_in_prerequisite_state && fields->hint.empty()) {
+  const bool of_sequence = unit_.asks_sequence && !client_.identity.session_mode() &&
+                           fields->state == sqlstate::object_not_in_prerequisite_state;
+  if (of_sequence && fields->hint.empty()) {
     forwarding_ = false;
     protocol::write_error(client_.desk.to_client.writable(),
                           {.severity = fields->severity_nonlocal,

@@ -10,7 +10,7 @@ namespace holdfast::proxy {
 
 class ClientClock {
  public:
-  enum class Kind : std::uint8_t { none, log_in, query, rest, message, in_transaction, idle };
+  enum class Kind : std::uint8_t { none, log_in, query, rest, message, batch, in_transaction, idle };
 
   ClientClock(Reactor& reactor, void (*action)(void*), void* context) : reactor_(reactor), deadline_(action, context) {}
 
@@ -25,6 +25,13 @@ class ClientClock {
   }
   [[nodiscard]] bool runs() const { return deadline_.armed(); }
   [[nodiscard]] bool runs(Kind kind) const { return deadline_.armed() && kind_ == kind; }
+  // A deadline of this kind was the last, and is over.
+  [[nodiscard]] bool expired(Kind kind) const { return !deadline_.armed() && kind_ == kind; }
+  void forget(Kind kind) {
+    if (kind_ != kind) return;
+    deadline_.disarm();
+    kind_ = Kind::none;
+  }
   // The kind of the deadline that is armed or has just expired.
   [[nodiscard]] Kind kind() const { return kind_; }
 

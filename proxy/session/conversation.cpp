@@ -143,6 +143,7 @@ void Conversation::begin_unit(char tag) {
   announce({.tag = client::bind, .origin = Origin::proxy, .cookie = cookie});
   announce(
       {.tag = client::execute, .origin = Origin::proxy, .traits = Trait::begins | Trait::repeatable, .cookie = cookie});
+  announce({.tag = client::close, .origin = Origin::proxy, .cookie = cookie});
 }
 
 void Conversation::limit_time() {

@@ -163,7 +163,10 @@ void ClientSession::shed() {
 }
 
 void ClientSession::arm_idle_clock() {
-  if (muted() || arm_message_clock()) return;
+  if (muted()) return;
+  const bool rest = linked_ && linked_->conversation.waits_for_rest();
+  if (!rest && arm_message_clock()) return;
+  if (rest && clock_.runs(ClientClock::Kind::message)) clock_.disarm();
   if (!link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
   // All that it has sent of a batch is answered: its silence isn't the statement's time.
   const bool in_batch = linked_ && linked_->conversation.unit_open();
@@ -171,7 +174,7 @@ void ClientSession::arm_idle_clock() {
   if (clock_.runs()) return;
   // The statement has ended, but the server still waits for the rest of a message that it will ignore, and so can't
   // serve others.
-  if (linked_ && linked_->conversation.waits_for_rest()) {
+  if (rest) {
     clock_.arm(ClientClock::Kind::rest, longest_rest);
     return;
   }
@@ -195,6 +198,7 @@ void ClientSession::on_deadline(void* self) {
     case ClientClock::Kind::rest:
       if (session.linked_) session.unlink(Why::abandoned);
       break;
+    case ClientClock::Kind::batch: break;  // what has come of it is routed now
     case ClientClock::Kind::message: session.disconnect(Tell::message_too_slow); break;
     case ClientClock::Kind::in_transaction: session.disconnect(Tell::idle_in_transaction); break;
     case ClientClock::Kind::idle: session.disconnect(Tell::idle_session); break;

@@ -23,6 +23,9 @@ constexpr std::size_t longest_looked_at = 64 * 1024;
 MemberPool& member_of(const void* pool, health::MemberIndex member) {
   return const_cast<Pool*>(static_cast<const Pool*>(pool))->member(member);  // NOLINT: made on first use
 }
+// How long the end of a batch is waited for before its beginning goes to the primary.
+constexpr auto batch_patience = 2 * DeadlineWheel::slot_width;
+
 std::size_t load_of(const void* pool, health::MemberIndex member) {
   return member_of(pool, member).load();
 }
@@ -41,10 +44,17 @@ ClientSession::Step ClientSession::begin_unit() {
   if (unit.shape == Unit::Shape::later) return Step::next_turn;
   if (unit.shape == Unit::Shape::elsewhere) return read_elsewhere();
   if (unit.shape == Unit::Shape::incomplete) {
-    wanted_bytes_ = unit.wanted;
-    routing_.reset();
-    return Step::need_input;
+    if (!unit.begun || !clock_.expired(ClientClock::Kind::batch)) {
+      if (unit.begun && !clock_.runs()) clock_.arm(ClientClock::Kind::batch, batch_patience);
+      wanted_bytes_ = unit.wanted;
+      routing_.reset();
+      return Step::need_input;
+    }
+    // Its client may be waiting for an error, which PostgreSQL sends without being asked.
+    unit.shape = Unit::Shape::decided;
+    unit.verdict.access = Access::write;
   }
+  clock_.forget(ClientClock::Kind::batch);
   if (unit.shape == Unit::Shape::broken || !unit.needs_server) {
     routing_.reset();
     return answer_alone();

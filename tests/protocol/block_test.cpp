@@ -175,7 +175,7 @@ TEST_F(BlockTest, a_block_that_a_server_has_seen_is_ended_by_that_server) {
 
 TEST_F(BlockTest, the_first_statement_takes_the_begin_along) {
   defer(block, "begin read only");
-  EXPECT_EQ(open(block), "PBE");
+  EXPECT_EQ(open(block), "PBEC");
   EXPECT_EQ(block.state(), State::opening);
   EXPECT_TRUE(block.owns(cookie));
   EXPECT_FALSE(block.owns(cookie + 1));

@@ -131,7 +131,7 @@ TEST_F(DeferredBeginTest, goes_out_as_one_batch_without_a_sync) {
     tags += frame.tag;
     rest = rest.subspan(frame.bytes.size());
   }
-  EXPECT_EQ(tags, "PBE");
+  EXPECT_EQ(tags, "PBEC");
   EXPECT_NE(as_text(out).find("begin isolation level repeatable read"), std::string_view::npos);
   EXPECT_TRUE(begin.sent());
   EXPECT_FALSE(begin.deferred());

@@ -249,11 +249,11 @@ TEST_F(ConversationEnd, block_whose_first_statement_a_standby_refuses_begins_aga
   for (const auto& [first, answer] : firsts) {
     talk.client(query("BEGIN READ ONLY"));
     ask_standby(first);
-    talk.server(parsed + bound + complete("BEGIN") + error("42P01") + ready('E'));
+    talk.server(parsed + bound + complete("BEGIN") + closed + error("42P01") + ready('E'));
     EXPECT_EQ(talk.heard(), "C:BEGIN ZT");
     EXPECT_EQ(talk.block.state(), protocol::Block::State::opening);
-    EXPECT_TRUE(talk.said(0).starts_with("P:BEGIN READ ONLY B E "));
-    talk.server(parsed + bound + complete("BEGIN") + answer + ready('T'));
+    EXPECT_TRUE(talk.said(0).starts_with("P:BEGIN READ ONLY B E C:P "));
+    talk.server(parsed + bound + complete("BEGIN") + closed + answer + ready('T'));
     EXPECT_EQ(talk.block.state(), protocol::Block::State::open);
     talk.client(query("COMMIT"));
     talk.server(complete("COMMIT") + ready());
@@ -266,7 +266,7 @@ TEST_F(ConversationEnd, refusal_of_a_blocks_second_statement_is_told) {
   talk.answers_locally = true;
   talk.client(query("BEGIN READ ONLY"));
   ask_standby(query("SELECT 1"));
-  talk.server(parsed + bound + complete("BEGIN") + one_row() + ready('T'));
+  talk.server(parsed + bound + complete("BEGIN") + closed + one_row() + ready('T'));
   talk.client(query("SELECT 1"));
   talk.server(error("42P01") + ready('E'));
   EXPECT_EQ(talk.heard(), "C:BEGIN ZT D:one C:SELECT 1 ZT E42P01 ZE");
@@ -368,14 +368,14 @@ TEST_F(ConversationEnd, blocks_first_read_runs_elsewhere_with_its_begin) {
   talk.answers_locally = true;
   talk.client(query("BEGIN"));
   talk.client(query("SELECT 1"));
-  talk.server(parsed + bound + complete("BEGIN"));
+  talk.server(parsed + bound + complete("BEGIN") + closed);
   talk.lose();
   EXPECT_EQ(again(), Again::elsewhere);
   talk.give_up_server();
   EXPECT_EQ(talk.block.state(), protocol::Block::State::deferred);
   talk.next = 1;
   talk.client({});
-  EXPECT_EQ(talk.said(1), "P:BEGIN B E Q:SELECT 1");
+  EXPECT_EQ(talk.said(1), "P:BEGIN B E C:P Q:SELECT 1");
 }
 
 TEST_F(ConversationEnd, read_longer_than_is_kept_does_not_run_again) {
@@ -438,7 +438,7 @@ TEST_F(ConversationEnd, begin_that_was_taken_back_is_deferred_again) {
   first_send_fails();
   talk.client(query("INSERT INTO t VALUES (1)"));
   EXPECT_EQ(talk.said(0), "");
-  EXPECT_EQ(talk.said(1), "P:BEGIN B E Q:INSERT INTO t VALUES (1)");
+  EXPECT_EQ(talk.said(1), "P:BEGIN B E C:P Q:INSERT INTO t VALUES (1)");
   EXPECT_EQ(talk.block.state(), protocol::Block::State::opening);
 }
 

@@ -219,8 +219,8 @@ TEST_F(ConversationTest, deferred_begin_goes_out_in_front_of_the_first_statement
   EXPECT_FALSE(talk.linked());
   EXPECT_EQ(talk.heard(), "C:BEGIN ZT");
   talk.client(query("SELECT 1"));
-  EXPECT_EQ(talk.said(), "P:BEGIN B E Q:SELECT 1");
-  talk.server(parsed + bound + complete("BEGIN") + description + one_row() + ready('T'));
+  EXPECT_EQ(talk.said(), "P:BEGIN B E C:P Q:SELECT 1");
+  talk.server(parsed + bound + complete("BEGIN") + closed + description + one_row() + ready('T'));
   EXPECT_EQ(talk.heard(), "T D:one C:SELECT 1 ZT");
   EXPECT_TRUE(talk.linked());
   EXPECT_EQ(talk.block.state(), protocol::Block::State::open);
@@ -229,8 +229,8 @@ TEST_F(ConversationTest, deferred_begin_goes_out_in_front_of_the_first_statement
 TEST_F(ConversationTest, nothing_further_is_taken_before_the_server_has_the_begin) {
   talk.client(query("BEGIN"));
   EXPECT_EQ(talk.client(query("SELECT 1") + query("SELECT 2")), Taken::wait);
-  EXPECT_EQ(talk.said(), "P:BEGIN B E Q:SELECT 1");
-  talk.server(parsed + bound + complete("BEGIN") + one_row() + ready('T'));
+  EXPECT_EQ(talk.said(), "P:BEGIN B E C:P Q:SELECT 1");
+  talk.server(parsed + bound + complete("BEGIN") + closed + one_row() + ready('T'));
   EXPECT_EQ(talk.said(), "Q:SELECT 2");
 }
 
@@ -250,7 +250,7 @@ TEST_F(ConversationTest, error_of_the_first_statement_is_no_refusal_of_the_begin
   talk.client(query("BEGIN"));
   talk.client(query("SELECT 1/0"));
   talk.heard();
-  EXPECT_TRUE(talk.server(parsed + bound + complete("BEGIN") + error("22012") + ready('E')));
+  EXPECT_TRUE(talk.server(parsed + bound + complete("BEGIN") + closed + error("22012") + ready('E')));
   EXPECT_EQ(talk.heard(), "E22012 ZE");
   EXPECT_EQ(talk.block.state(), protocol::Block::State::failed);
 }

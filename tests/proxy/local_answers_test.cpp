@@ -55,7 +55,7 @@ TEST_F(LocalAnswersTest, empty_block_ends_as_it_began) {
 TEST_F(LocalAnswersTest, commit_and_chain_of_an_empty_block_needs_a_server) {
   talk.client(query("BEGIN"));
   talk.client(query("COMMIT AND CHAIN"));
-  EXPECT_EQ(talk.said(), "P:BEGIN B E Q:COMMIT AND CHAIN");
+  EXPECT_EQ(talk.said(), "P:BEGIN B E C:P Q:COMMIT AND CHAIN");
 }
 
 TEST_F(LocalAnswersTest, commit_outside_a_block_is_the_servers_to_warn_about) {
@@ -66,7 +66,7 @@ TEST_F(LocalAnswersTest, commit_outside_a_block_is_the_servers_to_warn_about) {
 TEST_F(LocalAnswersTest, second_begin_is_the_servers_to_warn_about) {
   talk.client(query("BEGIN"));
   talk.client(query("BEGIN"));
-  EXPECT_EQ(talk.said(), "P:BEGIN B E Q:BEGIN");
+  EXPECT_EQ(talk.said(), "P:BEGIN B E C:P Q:BEGIN");
 }
 
 TEST_F(LocalAnswersTest, begin_that_says_more_than_a_standby_could_do_needs_a_server) {

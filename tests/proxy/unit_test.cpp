@@ -101,6 +101,10 @@ TEST_F(LookAhead, unnamed_statement_of_the_batch_hides_the_one_before) {
 
 TEST_F(LookAhead, flush_decides_early_but_nothing_needs_no_server) {
   EXPECT_EQ(look(parse("", "SELECT 1") + flush_message).shape, Unit::Shape::decided);
+  EXPECT_EQ(look(parse("", "SELECT 1") + flush_message).verdict.access, protocol::sql::Access::write)
+      << "what comes behind it in the batch may write";
+  EXPECT_FALSE(look(parse("", "SELECT 1").substr(0, 5)).begun);
+  EXPECT_TRUE(look(parse("", "SELECT 1")).begun);
   EXPECT_FALSE(look(flush_message + query("SELECT 1")).needs_server);
   EXPECT_FALSE(look(end).needs_server);
   EXPECT_FALSE(look(message('X')).needs_server);
