@@ -33,6 +33,7 @@ bool Block::end(const sql::Verdict& verdict, std::vector<std::byte>& out) {
 void Block::open(std::uint32_t cookie, std::vector<std::byte>& out) {
   if (!holds(state_ == State::deferred, "a BEGIN is sent that was not deferred")) return;
   begin_.send(cookie, out);
+  plain_ = begin_.repeatable();
   state_ = State::opening;
 }
 
@@ -40,6 +41,18 @@ void Block::take_back() {
   begin_error_.reset();
   if (state_ != State::opening) return;
   begin_.take_back();
+  state_ = State::deferred;
+}
+
+void Block::passes(std::string_view text, const sql::Verdict& verdict) {
+  if (state_ != State::idle) return;
+  begin_.passed(text, verdict);
+  plain_ = begin_.repeatable();
+}
+
+void Block::move() {
+  if (!holds(may_move(), "a block moves that may not")) return;
+  begin_.again();
   state_ = State::deferred;
 }
 
@@ -53,7 +66,9 @@ void Block::ready(char status, bool idle) {
   if (!holds(state_ != State::deferred && state_ != State::lost, "a server speaks for a block that it has not")) return;
   begin_.answered();
   state_ = status == 'I' ? State::idle : status == 'T' ? State::open : State::failed;
-  if (status == 'I' && idle) portals_.ended();
+  if (status != 'I') return;
+  plain_ = false;
+  if (idle) portals_.ended();
 }
 
 void Block::lose(const Loss& loss, const Error& error, LostTransaction::Message message, std::vector<std::byte>& out) {

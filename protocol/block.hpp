@@ -9,7 +9,8 @@
 //      ^  ^───end()──────┘   ^───take_back()───┘                                  │      │
 //      │  ^──abandon()───────┘                                                    │      │
 //      ├───────────────────────────────ready('I')─────────────────────────────────┴──────┘
-//      └──answer() says finished── lost <──lose()── any
+//      ├──answer() says finished── lost <──lose()── any                           │
+//      deferred <──────────────────────────move()─────────────────────────────────┘
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,17 @@ class Block {
   // A ReadyForQuery for the client came. `idle`: nothing is in flight behind it.
   void ready(char status, bool idle);
   [[nodiscard]] Portals& portals() { return portals_; }
+  // A BEGIN of the client's own goes to its server.
+  void passes(std::string_view text, const sql::Verdict& verdict);
+  // A statement goes to the server.
+  void runs(const sql::Verdict& verdict) {
+    if (!is_plain_read(verdict)) plain_ = false;
+  }
+  // The block could go on with another member as if nothing had been: only plain reads have run in it, each with a
+  // snapshot of its own, and nothing waits for further rows.
+  [[nodiscard]] bool may_move() const { return state_ == State::open && plain_ && !portals_.any_named(); }
+  // Its server was given up between two statements: it begins once more with the next one.
+  void move();
 
   // ---- without its server
   // The server is lost and the client must be told: appends what it is owed at once. `error`: tells of the loss.
@@ -73,6 +85,14 @@ class Block {
   [[nodiscard]] std::optional<Error> take_begin_error() { return std::exchange(begin_error_, std::nullopt); }
 
  private:
+  [[nodiscard]] static bool is_plain_read(const sql::Verdict& verdict) {
+    using Control = sql::TransactionControl;
+    if (verdict.statements == 1 && (verdict.control == Control::begin || verdict.control == Control::begin_read_only)) {
+      return true;  // passes() has seen it, or the server will say that there is a block already
+    }
+    return verdict.access != sql::Access::write && verdict.effects == sql::Effect::none &&
+           verdict.control == Control::none;
+  }
   void after(LostTransaction::Step step);
 
   DeferredBegin begin_;
@@ -81,6 +101,7 @@ class Block {
   std::optional<Error> begin_error_;
   sql::TransactionControl bound_ = sql::TransactionControl::none;  // of the last Bind while lost
   State state_ = State::idle;
+  bool plain_ = false;  // since its BEGIN, whose text is known, only plain reads have run
 };
 
 [[nodiscard]] const char* name_of(Block::State state);

@@ -1,5 +1,7 @@
 #include "protocol/deferred_begin.hpp"
 
+#include <algorithm>
+
 #include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
 #include "protocol/invariant.hpp"
@@ -38,13 +40,27 @@ sql::Verdict DeferredBegin::of_block(const sql::Verdict& first, bool read_only_b
   block.control = TransactionControl::begin;
   if (!read_only && !first.makes_read_only) return block;
   block.control = TransactionControl::begin_read_only;
-  // Nothing in the block can write, whatever a function hides. But SET TRANSACTION READ WRITE and SERIALIZABLE are
-  // writes to the router and stay so, and a statement that leaves session state behind belongs on the primary.
-  constexpr auto harmless = sql::Effect::unknown_function | sql::Effect::role_question;
-  block.effects =
-      static_cast<sql::Effect>(static_cast<std::uint32_t>(first.effects) & ~static_cast<std::uint32_t>(harmless));
-  if (first.control != TransactionControl::other) block.access = sql::Access::read;
+  if (!sql::has(first.effects, sql::Effect::unknown_function)) return block;
+  // Nothing in the block can write, whatever a function hides.
+  constexpr auto guess = static_cast<std::uint32_t>(sql::Effect::unknown_function);
+  block.effects = static_cast<sql::Effect>(static_cast<std::uint32_t>(first.effects) & ~guess);
+  if (block.effects == sql::Effect::none && first.control != TransactionControl::other) {
+    block.access = sql::Access::read;
+  }
   return block;
+}
+
+void DeferredBegin::passed(std::string_view text, const sql::Verdict& verdict) {
+  if (!holds(state_ == State::none, "a BEGIN passes behind one that waits")) return;
+  text_ = text.size() <= longest_text ? text : std::string_view();
+  control_ = verdict.control;
+  hint_ = verdict.hint;
+}
+
+bool DeferredBegin::repeatable() const {
+  const auto same = [](char a, char b) { return (a | 0x20) == b; };
+  constexpr std::string_view snapshot = "repeatable";
+  return !text_.empty() && std::ranges::search(text_, snapshot, same).empty();
 }
 
 void DeferredBegin::send(std::uint32_t cookie, std::vector<std::byte>& out) {

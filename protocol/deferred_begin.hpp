@@ -53,6 +53,12 @@ class DeferredBegin {
     if (state_ == State::sent) state_ = State::deferred;
   }
   void abandon() { state_ = State::none; }
+  // A BEGIN that a server has got from the client itself.
+  void passed(std::string_view text, const sql::Verdict& verdict);
+  // Whether the block could begin once more: its text is known, and doesn't ask for one snapshot for all its statements.
+  [[nodiscard]] bool repeatable() const;
+  // The block begins once more, with its next statement.
+  void again() { state_ = State::deferred; }
 
   [[nodiscard]] bool deferred() const { return state_ == State::deferred; }
   [[nodiscard]] bool sent() const { return state_ == State::sent; }

@@ -32,6 +32,7 @@ class Portals {
   }
   // The traits of an Execute. If the portal was never bound the Execute fails: nothing runs.
   [[nodiscard]] Trait of(Name name) const { return name == Name::unnamed ? unnamed_ : named_.value_or(Trait::none); }
+  [[nodiscard]] bool any_named() const { return named_.has_value(); }
   // A simple Query destroys the unnamed portal (exec_simple_query, src/backend/tcop/postgres.c).
   void queried() { unnamed_ = Trait::none; }
   // The transaction ended.

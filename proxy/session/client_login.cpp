@@ -290,6 +290,9 @@ bool ClientLogin::choose_database(const Asked& asked) {
   if (const auto* value = identity.wanted.find("default_transaction_read_only")) {
     identity.read_only_asked = protocol::is_true(*value);
   }
+  if (const auto* level = identity.wanted.find("default_transaction_isolation")) {
+    identity.snapshot_by_default = !level->starts_with("read");
+  }
   if (const auto* path = identity.wanted.find("search_path")) {
     identity.path_is_temporary = path->find("pg_temp") != std::string::npos;
   }

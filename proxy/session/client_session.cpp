@@ -287,6 +287,10 @@ ClientSession::Step ClientSession::process() {
       const Step step = leave_replica();
       if (step != Step::go_on) return step;
       if (!linked_) continue;
+    } else if (linked_ && block_.may_move() && between_units_on_replica()) {
+      const Step step = move_block();
+      if (step != Step::go_on) return step;
+      if (!linked_) continue;
     }
     const Frame frame = framer_.next(link_.received());
     switch (frame.kind) {

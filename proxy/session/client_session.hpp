@@ -138,6 +138,8 @@ class ClientSession final : private ServerUser {
   [[nodiscard]] bool read_only_by_default() const;
   Step grant(health::MemberIndex member, Waiter::Kind kind);
   Step leave_replica();
+  [[nodiscard]] bool between_units_on_replica() const;
+  Step move_block();
   [[nodiscard]] bool sees_others_sequences() const;
   [[nodiscard]] bool sees_others_placeholders() const;
   [[nodiscard]] bool guessed_pin_on_replica() const;

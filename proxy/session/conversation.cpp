@@ -305,6 +305,9 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
   }
   if (understood.statement) {
     verdict = verdict_of(*understood.statement, *client_.identity.classifier);
+    if (verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only) {
+      client_.block.passes(understood.statement->text(), verdict);
+    }
     if (has(verdict.effects, Effect::set | Effect::discard)) {
       pins_.note_reset(understood.statement->text(), client_.identity.wanted);
     }
@@ -332,6 +335,7 @@ void Conversation::note_effects(Verdict verdict) {
   if (verdict.may_change()) may_write();
   if (verdict.may_change_shared()) unit_.writes_shared = true;
   server_.runs(verdict);
+  client_.block.runs(verdict);
   if (verdict.effects == Effect::none) return;
   if (has(verdict.effects, Effect::sequence)) unit_.asks_sequence = true;
   if (has(verdict.effects, Effect::set | Effect::local_setting | Effect::unknown_function | Effect::unparsed)) {

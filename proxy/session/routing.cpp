@@ -235,6 +235,42 @@ ClientSession::Step ClientSession::leave_replica() {
   return Step::go_on;
 }
 
+bool ClientSession::between_units_on_replica() const {
+  const auto& conversation = linked_->conversation;
+  return framer_.at_boundary() && linked_->lease->session.exchange.idle() && !conversation.unit_open() &&
+         !conversation.pinned() && role() == Conversation::Role::replica &&
+         settings().route == config::Route::automatic && !logged_in_.identity.snapshot_by_default;
+}
+
+// A read-only block runs on a replica as long as it only reads. What leaves something in the session, asks which server
+// this is, or is a standby's to refuse, runs on the primary, and the rest of the block with it.
+ClientSession::Step ClientSession::move_block() {
+  if (link_.received().empty()) return Step::need_input;
+  const Unit next =
+      look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at);
+  const bool incomplete = next.shape == Unit::Shape::incomplete;
+  if (incomplete && !(next.begun && clock_.expired(ClientClock::Kind::batch))) {
+    if (next.begun && !clock_.runs()) clock_.arm(ClientClock::Kind::batch, batch_patience);
+    wanted_bytes_ = next.wanted;
+    return Step::need_input;
+  }
+  clock_.forget(ClientClock::Kind::batch);
+  constexpr auto guess = static_cast<std::uint32_t>(Effect::unknown_function);
+  constexpr auto of_primary =
+      static_cast<Effect>(static_cast<std::uint32_t>(protocol::sql::pinning | Effect::role_question | Effect::discard |
+                                                     Effect::sql_deallocate) &
+                          ~guess);
+  const auto& verdict = next.verdict;
+  const bool only_guessed = has(verdict.effects, Effect::unknown_function) && !has(verdict.effects, of_primary);
+  const bool moves =
+      incomplete || has(verdict.effects, of_primary) || (verdict.access == Access::write && !only_guessed);
+  if (!moves || !next.needs_server || next.shape == Unit::Shape::broken) return Step::go_on;
+  unlink(Why::abandoned);
+  block_.move();
+  routing_.emplace().force_primary = true;
+  return Step::go_on;
+}
+
 // Answers or drops Sync, Flush, Terminate and late CopyData of a client without a server, and refuses what breaks the
 // protocol.
 ClientSession::Step ClientSession::answer_alone() {

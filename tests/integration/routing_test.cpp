@@ -144,6 +144,58 @@ TEST_F(Routing, a_read_only_transaction_stays_on_one_replica) {
   }
 }
 
+// The kind: what a session does in a read-only block on a standby is not what it would be at PostgreSQL: settings and
+// locks stay behind on the wrong server, and every write fails from then on; what only a primary can do is refused.
+TEST_F(Routing, a_read_only_block_answers_as_the_primary_would) {
+  for (int i = 0; i < 2; ++i) ReplicationSet::wait_caught_up(set_->primary(), set_->replica(i));
+  struct Step {
+    const char* sql;
+    const char* value;
+  };
+  for (const auto& step :
+       {Step{"SELECT set_config('statement_timeout', '9s', false)", "9s"}, Step{"SET statement_timeout = '9s'", ""},
+        Step{"SELECT pg_advisory_lock(4711)", ""}, Step{"LISTEN news", ""}, Step{"NOTIFY news", ""},
+        Step{"SELECT pg_notify('news', 'x')", ""}, Step{"SELECT txid_current() > 0", "t"},
+        Step{"SELECT pg_is_in_recovery()", "f"}, Step{"SHOW transaction_read_only", "on"}, Step{"ANALYZE t", ""},
+        Step{"PREPARE p AS SELECT 1", ""}}) {
+    for (const auto protocol : {Protocol::simple, Protocol::extended}) {
+      for (const char* first : {"", "SELECT member()", "SELECT count(*) FROM t"}) {
+        SCOPED_TRACE(std::string(step.sql) + " behind " + first);
+        auto client = proxy_->connect();
+        where(client, "BEGIN READ ONLY", protocol);
+        if (*first != '\0') where(client, first, protocol);
+        EXPECT_EQ(where(client, step.sql, protocol), step.value);
+        EXPECT_EQ(client.scalar("SELECT member()"), "pg1") << "the block goes on there";
+        EXPECT_EQ(sqlstate_of([&] { client.exec("UPDATE t SET at = 'never'"); }), "25006") << "it is read-only still";
+        client.exec("ROLLBACK");
+        EXPECT_EQ(where(client, "UPDATE t SET at = 'x' WHERE id = 1 RETURNING member()", protocol), "pg1");
+      }
+    }
+  }
+}
+
+TEST_F(Routing, a_read_only_block_may_become_writable_in_either_protocol) {
+  for (const auto protocol : {Protocol::simple, Protocol::extended}) {
+    auto client = proxy_->connect();
+    where(client, "BEGIN READ ONLY", protocol);
+    where(client, "SET TRANSACTION READ WRITE", protocol);
+    EXPECT_EQ(where(client, "UPDATE t SET at = 'x' WHERE id = 1 RETURNING member()", protocol), "pg1");
+    where(client, "COMMIT", protocol);
+  }
+}
+
+// What was asked for as one snapshot stays one: such a block doesn't move.
+TEST_F(Routing, a_block_with_one_snapshot_stays_where_it_has_read) {
+  for (int i = 0; i < 2; ++i) ReplicationSet::wait_caught_up(set_->primary(), set_->replica(i));
+  auto client = proxy_->connect();
+  client.exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  const auto replica = client.scalar("SELECT member()");
+  EXPECT_NE(replica, "pg1");
+  EXPECT_EQ(client.scalar("SELECT pg_is_in_recovery()"), "t");
+  EXPECT_EQ(client.scalar("SELECT member()"), replica);
+  client.exec("COMMIT");
+}
+
 // A function that nobody knows may have changed the session, so the client stays on its replica; but a guess is no
 // reason to refuse writes.
 TEST_F(Routing, unknown_function_in_a_read_only_block_keeps_nobody_from_writing) {
@@ -193,7 +245,7 @@ TEST_F(Routing, the_first_statement_of_a_block_decides) {
     EXPECT_EQ(where_ends_up(begin, "SAVEPOINT a"), "pg1") << begin;
   }
   EXPECT_NE(where_ends_up("BEGIN READ ONLY", "SELECT unlisted()"), "pg1");
-  EXPECT_NE(where_ends_up("BEGIN READ ONLY", "SELECT pg_is_in_recovery()"), "pg1");
+  EXPECT_EQ(where_ends_up("BEGIN READ ONLY", "SELECT pg_is_in_recovery()"), "pg1");
   EXPECT_NE(where_ends_up("BEGIN READ ONLY", "SAVEPOINT a"), "pg1");
   EXPECT_EQ(where_ends_up("BEGIN READ WRITE", "SET TRANSACTION READ ONLY"), "pg1");
   // The block may be made writable before its first query.

@@ -290,6 +290,56 @@ TEST_F(BlockTest, a_whole_life_of_a_block) {
   EXPECT_EQ(defer(block, "begin"), "C:BEGIN ZT");
 }
 
+// ---- on to another member
+
+TEST_F(BlockTest, may_move_while_only_plain_reads_have_run) {
+  block.passes("begin read only", verdict("begin read only"));
+  block.runs(verdict("begin read only"));
+  EXPECT_FALSE(block.may_move()) << "it isn't open yet";
+  block.ready('T', true);
+  EXPECT_TRUE(block.may_move());
+  block.runs(verdict("select 1"));
+  block.ready('T', true);
+  EXPECT_TRUE(block.may_move());
+  block.move();
+  EXPECT_EQ(block.state(), Block::State::deferred);
+  EXPECT_EQ(block.status(), 'T') << "its client sees no difference";
+  EXPECT_EQ(open(block), "PBEC") << "it begins again";
+}
+
+TEST_F(BlockTest, stays_behind_what_has_left_something_in_it) {
+  for (const char* sql : {"savepoint a", "set local work_mem = '1MB'", "declare c cursor for select 1",
+                          "insert into t values (1)", "select unknown()", "select set_config('a.b', 'c', true)"}) {
+    Block other;
+    other.passes("begin read only", verdict("begin read only"));
+    other.runs(verdict("begin read only"));
+    other.runs(verdict(sql));
+    other.ready('T', true);
+    EXPECT_FALSE(other.may_move()) << sql;
+    other.ready('I', true);
+    other.passes("begin read only", verdict("begin read only"));
+    other.ready('T', true);
+    EXPECT_TRUE(other.may_move()) << "the next one is another block";
+  }
+}
+
+TEST_F(BlockTest, stays_with_its_named_portals_and_when_it_has_failed) {
+  block.passes("begin read only", verdict("begin read only"));
+  block.portals().bind(Portals::Name::named, verdict("select 1"));
+  block.ready('T', true);
+  EXPECT_FALSE(block.may_move());
+  Block failed;
+  failed.passes("begin read only", verdict("begin read only"));
+  failed.ready('E', true);
+  EXPECT_FALSE(failed.may_move());
+}
+
+TEST_F(BlockTest, stays_if_its_begin_is_not_known) {
+  block.runs(verdict("begin read only; select 1"));
+  block.ready('T', true);
+  EXPECT_FALSE(block.may_move());
+}
+
 TEST_F(BlockTest, named_portals_live_as_long_as_their_transaction) {
   block.linked();
   block.portals().bind(Portals::Name::named, verdict("select 1"));

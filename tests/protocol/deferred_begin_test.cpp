@@ -94,13 +94,32 @@ TEST_F(DeferredBeginTest, the_first_statement_decides_for_the_block) {
   defer("begin read only");
   EXPECT_EQ(block("select 1"), TransactionControl::begin_read_only);
   EXPECT_EQ(block("declare c cursor for select 1"), TransactionControl::begin_read_only);
-  const auto hidden = begin.of_block(of("select unknown(), pg_is_in_recovery()"), false);
+  const auto hidden = begin.of_block(of("select unknown()"), false);
   EXPECT_EQ(hidden.access, sql::Access::read) << "nothing in it can write";
   EXPECT_EQ(hidden.effects, sql::Effect::none);
+  for (std::string_view text : {"select pg_is_in_recovery()", "select unknown(), pg_is_in_recovery()", "notify a",
+                                "select txid_current()", "analyze t", "select pg_notify('a', '')"}) {
+    EXPECT_EQ(begin.of_block(of(text), false).access, sql::Access::write) << text << ": as the primary answers";
+  }
   EXPECT_TRUE(has(begin.of_block(of("select pg_advisory_lock(1)"), false).effects, sql::Effect::advisory_lock));
   // The router sends a write to the primary whatever the block says.
   EXPECT_EQ(begin.of_block(of("set transaction read write"), false).access, sql::Access::write);
   EXPECT_EQ(begin.of_block(of("set transaction isolation level serializable"), false).access, sql::Access::write);
+}
+
+TEST_F(DeferredBeginTest, may_begin_once_more_unless_its_block_has_one_snapshot) {
+  for (std::string_view text : {"begin read only", "start transaction isolation level read committed, read only"}) {
+    begin.passed(text, of(text));
+    EXPECT_TRUE(begin.repeatable()) << text;
+  }
+  for (std::string_view text : {"begin isolation level repeatable read, read only",
+                                "BEGIN ISOLATION LEVEL RepeaTable READ"}) {
+    begin.passed(text, of(text));
+    EXPECT_FALSE(begin.repeatable()) << text;
+  }
+  const std::string long_one = "begin read only /*" + std::string(DeferredBegin::longest_text, 'x') + "*/";
+  begin.passed(long_one, of(long_one));
+  EXPECT_FALSE(begin.repeatable());
 }
 
 TEST_F(DeferredBeginTest, blocks_may_be_read_only_by_default) {
