@@ -164,9 +164,10 @@ void ClientSession::shed() {
 
 void ClientSession::arm_idle_clock() {
   if (muted()) return;
+  const bool begun = !framer_.at_boundary() || !link_.received().empty();
   const bool rest = linked_ && linked_->conversation.waits_for_rest();
-  if (!rest && arm_message_clock()) return;
-  if (rest && clock_.runs(ClientClock::Kind::message)) clock_.disarm();
+  if (begun && !rest && arm_message_clock()) return;
+  if ((rest || !begun) && clock_.runs(ClientClock::Kind::message)) clock_.disarm();
   if (!link_.open() || (linked_ && !linked_->lease->session.exchange.idle())) return;
   // All that it has sent of a batch is answered: its silence isn't the statement's time.
   const bool in_batch = linked_ && linked_->conversation.unit_open();
