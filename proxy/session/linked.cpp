@@ -122,7 +122,6 @@ void ClientSession::flush_to_client() {
 Pass ClientSession::answers(ServerLink& server) {
   const InvariantWatch watch;
   auto& desk = context_.desk;
-  note_vintage();
   linked_->conversation.runs_on(role());
   Pass pass = read_frames(
       server, [this, &server](const Frame& frame) { return from_server(server, frame); },

@@ -91,10 +91,13 @@ def in_a_pipeline_behind_a_flush():
             cursor = connection.execute("INSERT INTO kept VALUES (4) RETURNING a")
             assert cursor.fetchone() == (4,)  # the driver flushes for it
             lose()
-    # psycopg 3.1 raises an error of its own for any error in answer to a Sync, such as a deferred constraint's, and takes
-    # the connection for busy.
-    state = state_of(work)
-    assert state in ("40001", "cannot exit pipeline mode while busy"), state
+    # psycopg 3.1 raises an error of its own for any error in answer to a Sync, such as a deferred constraint's: it takes
+    # the connection for busy, or looks for a command that the error belongs to.
+    try:
+        state = state_of(work)
+    except IndexError as error:
+        state = str(error)
+    assert state in ("40001", "cannot exit pipeline mode while busy", "pop from an empty deque"), state
     connection.close()
     with connect() as connection:
         assert rows(connection, 4) == 0
