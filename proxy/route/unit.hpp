@@ -1,5 +1,6 @@
 // One unit of a client's work: a Query, or the extended messages up to a Sync (or a Flush, which asks for answers at
-// once; what has no end yet is a write, for nobody knows what comes behind). It says what must be known before the first byte of the unit goes to a server.
+// once; what has no end yet is a write, for nobody knows what comes behind). It says what must be known before the
+// first byte of the unit goes to a server.
 #pragma once
 
 #include <cstddef>

@@ -32,6 +32,13 @@ TEST_F(CatalogueTest, is_asked_again_after_ddl) {
   EXPECT_EQ(catalogue.known(2, now), Hidden::writes_leave);
 }
 
+TEST_F(CatalogueTest, an_answer_that_comes_late_replaces_no_newer_one) {
+  catalogue.learn(Hidden::writes_leave, 2, now, 3ms);
+  catalogue.learn(Hidden::nothing, 1, now, 3ms);
+  EXPECT_EQ(catalogue.known(2, now), Hidden::writes_leave);
+  EXPECT_EQ(catalogue.hidden(), Hidden::writes_leave);
+}
+
 TEST_F(CatalogueTest, is_asked_by_one_when_its_time_has_come) {
   catalogue.learn(Hidden::nothing, 1, now, 3ms);
   now += 999ms;
