@@ -138,7 +138,7 @@ class Exchange {
 
   Reply step(char tag, Bytes body);
   Reply on_answer(char tag);
-  Reply on_error(Bytes body);
+  [[gnu::cold]] Reply on_error(Bytes body);
   Reply on_ready(Bytes body);
   Progress advance(std::size_t at, char tag);
   void executed(Trait traits);
@@ -146,10 +146,10 @@ class Exchange {
   Progress begin_copy(Copy copy);
   bool end_copy_in(std::size_t at);
   bool abort_copy_in(std::size_t at);
-  Reply fail_batch();
-  Reply fail_unit();
-  Reply spare_ready(char status);
-  Reply give_up();
+  [[gnu::cold]] Reply fail_batch();
+  [[gnu::cold]] Reply fail_unit();
+  [[gnu::cold]] Reply spare_ready(char status);
+  [[gnu::cold]] Reply give_up();
   void drop(std::size_t from, std::size_t to);
   void after_finished();
   void make_due(std::size_t count);

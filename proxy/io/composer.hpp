@@ -27,8 +27,7 @@ class Composer {
         return;
       }
     }
-    auto& out = writable();
-    out.insert(out.end(), bytes.begin(), bytes.end());
+    copy(bytes);
   }
   // For bytes that are not forwarded: append them to what this returns.
   [[nodiscard]] std::vector<std::byte>& writable() {
@@ -51,6 +50,12 @@ class Composer {
 
  private:
   static constexpr std::size_t largest_kept = 256 * 1024;
+
+  // Apart from forward(), which is called for every message and mostly has nothing to copy.
+  [[gnu::noinline]] void copy(protocol::Bytes bytes) {
+    auto& out = writable();
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  }
 
   protocol::Bytes direct_;
   std::vector<std::byte> copied_;

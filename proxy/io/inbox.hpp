@@ -39,7 +39,21 @@ class Inbox {
   // Keeps `bytes`, which may lie in this inbox or elsewhere, and nothing else. Memory that is much too large is given
   // back.
   void keep(protocol::Bytes bytes) {
-    if (bytes.empty()) return release();
+    if (bytes.empty()) {
+      if (capacity_ != 0) release();
+      return;
+    }
+    keep_some(bytes);
+  }
+  // Room for at least `count` bytes behind those kept; add() says how many were written.
+  [[nodiscard]] protocol::MutableBytes room(std::size_t count) {
+    if (capacity_ - end_ < count) grow(count);
+    return {data_.get() + end_, capacity_ - end_};
+  }
+  void add(std::size_t count) { end_ += count; }
+
+ private:
+  void keep_some(protocol::Bytes bytes) {
     if (data_ && bytes.data() >= data_.get() && bytes.data() <= data_.get() + capacity_) {
       begin_ = static_cast<std::size_t>(bytes.data() - data_.get());
       end_ = begin_ + bytes.size();
@@ -50,14 +64,6 @@ class Inbox {
     std::memcpy(room(bytes.size()).data(), bytes.data(), bytes.size());
     end_ += bytes.size();
   }
-  // Room for at least `count` bytes behind those kept; add() says how many were written.
-  [[nodiscard]] protocol::MutableBytes room(std::size_t count) {
-    if (capacity_ - end_ < count) grow(count);
-    return {data_.get() + end_, capacity_ - end_};
-  }
-  void add(std::size_t count) { end_ += count; }
-
- private:
   void clear() { begin_ = end_ = 0; }
   void release() {
     if (capacity_ == 0) return;

@@ -231,8 +231,13 @@ Sent Link::send_plain(protocol::Bytes bytes) {
       break;
     }
   }
-  unsent_.insert(unsent_.end(), bytes.begin(), bytes.end());
+  if (!bytes.empty()) keep_unsent(bytes);
   return Sent::taken;
+}
+
+// Apart from send_plain(), which mostly has nothing to keep.
+[[gnu::noinline]] void Link::keep_unsent(protocol::Bytes bytes) {
+  unsent_.insert(unsent_.end(), bytes.begin(), bytes.end());
 }
 
 Sent Link::send_tls(protocol::Bytes bytes) {

@@ -90,6 +90,7 @@ class Link {
   bool flush();
   bool flush_tls(std::size_t* left = nullptr);
   Sent send_plain(protocol::Bytes bytes);
+  void keep_unsent(protocol::Bytes bytes);
   Sent send_tls(protocol::Bytes bytes);
   void drop();
   // Where the next bytes go: behind those kept, in scratch memory while those are few.

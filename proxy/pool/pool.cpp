@@ -45,14 +45,13 @@ Pool::Pool(PoolContext& context, PoolKey key, health::TopologyPtr topology)
       users_(std::make_shared<char>()),
       topology_(std::move(topology)) {}
 
-MemberPool& Pool::member(health::MemberIndex index) {
-  while (members_.size() <= index) {
+void Pool::make_members(health::MemberIndex last) {
+  while (members_.size() <= last) {
     const auto next = static_cast<health::MemberIndex>(members_.size());
     const auto& name = topology_->members[next].name;
     members_.push_back(
         std::make_unique<MemberPool>(*this, next, context_.shared.permits.find(key_, name, settings_.pool_size)));
   }
-  return *members_[index];
 }
 
 void Pool::topology_changed(health::TopologyPtr topology) {

@@ -5,7 +5,6 @@
 // Thread: its worker's. Lifetime: while something uses it (unused()).
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -30,7 +29,10 @@ class Pool {
 
   Pool(PoolContext& context, PoolKey key, health::TopologyPtr topology);
 
-  [[nodiscard]] MemberPool& member(health::MemberIndex index);
+  [[nodiscard]] MemberPool& member(health::MemberIndex index) {
+    if (index >= members_.size()) make_members(index);
+    return *members_[index];
+  }
   [[nodiscard]] const health::Topology& topology() const { return *topology_; }
   void topology_changed(health::TopologyPtr topology);
   // The worker has a new configuration.
@@ -73,6 +75,7 @@ class Pool {
   health::MemberIndex last_replica = 0;
 
  private:
+  void make_members(health::MemberIndex last);
   void primary_available();
   void leave_member(MemberPool& member, const health::Topology& topology);
   void keep_welcome(const protocol::SettingsRef& settings, const protocol::ReportedRef& reported);
@@ -88,7 +91,7 @@ class Pool {
   Credentials credentials_;
   std::uint64_t credentials_version_ = 0;
   std::shared_ptr<const void> users_;  // what use() returns
-  std::deque<std::unique_ptr<MemberPool>> members_;
+  std::vector<std::unique_ptr<MemberPool>> members_;
   std::vector<std::pair<protocol::SettingsRef, protocol::ReportedRef>> welcomes_;
   health::TopologyPtr topology_;
   List<Waiter> held_;

@@ -4,8 +4,8 @@
 
 namespace holdfast::proxy {
 
-ServerLease::~ServerLease() {
-  if (server_ != nullptr) server_->home->returned(*server_);
+void ServerLease::give_back() {
+  server_->home->returned(*server_);
 }
 
 }  // namespace holdfast::proxy

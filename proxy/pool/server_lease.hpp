@@ -22,13 +22,17 @@ class ServerLease {
   }
   ServerLease(const ServerLease&) = delete;
   ServerLease& operator=(const ServerLease&) = delete;
-  ~ServerLease();
+  ~ServerLease() {
+    if (server_ != nullptr) give_back();
+  }
 
   [[nodiscard]] explicit operator bool() const { return server_ != nullptr; }
   [[nodiscard]] ServerLink& operator*() const { return *server_; }
   [[nodiscard]] ServerLink* operator->() const { return server_; }
 
  private:
+  void give_back();
+
   ServerLink* server_ = nullptr;
 };
 

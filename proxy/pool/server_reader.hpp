@@ -29,7 +29,7 @@ bool note_evidence(const PoolContext& context, ServerLink& server, const protoco
 template <typename Message, typename More>
 Pass read_frames(ServerLink& server, Message&& message, More&& more) {
   using Kind = protocol::Frame::Kind;
-  for (;;) {
+  while (!server.link.received().empty()) {
     const auto frame = server.session.framer.next(server.link.received());
     switch (frame.kind) {
       case Kind::need_more: return {.wanted = frame.wanted};
@@ -41,6 +41,7 @@ Pass read_frames(ServerLink& server, Message&& message, More&& more) {
     }
     server.link.consume(frame.bytes.size());
   }
+  return {};
 }
 
 }  // namespace holdfast::proxy

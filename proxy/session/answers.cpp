@@ -106,8 +106,7 @@ void Conversation::settle(const Reply& reply) {
   });
 }
 
-void Conversation::tell_reported() {
-  if (client_.told == server_.reported) return;
+void Conversation::tell_difference() {
   protocol::difference(client_.told, server_.reported, protocol::RoleReports::keep,
                        [this](std::string_view name, std::string_view value) {
                          protocol::write_parameter_status(client_.desk.to_client.writable(), name, value);

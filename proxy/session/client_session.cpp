@@ -96,6 +96,7 @@ Task<> ClientSession::serve() {
     // Everything that a query may wait for is awaited in place: a coroutine's frame would be an allocation per query.
     switch (step) {
       case Step::go_on:
+      case Step::take_message:
       case Step::leave: break;
       case Step::need_input:
         if (!wants_input()) break;
@@ -258,39 +259,11 @@ ClientSession::Step ClientSession::process() {
     if (!muted() && (link_.unsent() || context_.desk.to_client.size() > most_unsent)) return Step::go_on;
     if (budget_.spent()) return Step::next_turn;
     if (linked_ && !linked_->lease->link.open()) return Step::wait_progress;  // it has ended: its reader says how
-    if (block_.lost()) {
-      const Step step = answer_lost();
-      if (step != Step::go_on) return step;
-      continue;
-    }
-    if (!linked_ && framer_.at_boundary()) {
-      // It may have ended on its way here, when nobody was there to be told.
-      if (granted_ && !granted_->link.open()) granted_ = ServerLease();
-      if (!granted_) {
-        if (link_.received().empty()) return Step::need_input;
-        const Step step = begin_unit();
-        if (step != Step::go_on) return step;
-        if (!granted_) continue;
-      }
-      granted_->session.serves(name_.session);
-      if (sees_others_placeholders()) {
-        // Nothing but a new connection is without them.
-        granted_->session.give_up();
-        granted_ = ServerLease();
-        continue;
-      }
-      if (granted_->session.settings != logged_in_.identity.wanted || sees_others_sequences()) {
-        return Step::need_settings;
-      }
-      link();
-    } else if (linked_ && guessed_pin_on_replica()) {
-      const Step step = leave_replica();
-      if (step != Step::go_on) return step;
-      if (!linked_) continue;
-    } else if (linked_ && block_.may_move() && between_units_on_replica()) {
-      const Step step = move_block();
-      if (step != Step::go_on) return step;
-      if (!linked_) continue;
+    if (link_.received().empty()) return Step::need_input;
+    if (!linked_ || !linked_->conversation.unit_open()) {
+      const Step step = between_units();
+      if (step == Step::go_on) continue;
+      if (step != Step::take_message) return step;
     }
     const Frame frame = framer_.next(link_.received());
     switch (frame.kind) {
@@ -312,6 +285,20 @@ ClientSession::Step ClientSession::process() {
       }
     }
   }
+}
+
+// What comes before the message at the front, of which something is there: `take_message` if it goes to the server of
+// linked_, or is the rest of one whose server is gone.
+ClientSession::Step ClientSession::between_units() {
+  if (block_.lost()) return answer_lost();
+  if (!linked_) return framer_.at_boundary() ? get_server() : Step::take_message;
+  Step step = Step::go_on;
+  if (guessed_pin_on_replica()) {
+    step = leave_replica();
+  } else if (block_.may_move() && between_units_on_replica()) {
+    step = move_block();
+  }
+  return step == Step::go_on && linked_ ? Step::take_message : step;
 }
 
 // The statement at the front takes too long to be judged here.

@@ -70,6 +70,7 @@ class ClientSession final : private ServerUser {
   };
   enum class Step : std::uint8_t {
     go_on,          // something was processed
+    take_message,   // the message at the front may be taken
     need_input,     // more bytes from the client
     need_server,    // of the member in routing_
     need_marks,     // a replica that is fresh enough
@@ -122,12 +123,14 @@ class ClientSession final : private ServerUser {
   void consume(std::size_t count);
   Step pass();
   Step process();
+  Step between_units();
   void note_vintage();
   Step take(const protocol::Frame& frame);
   Step answer_lost();
   Step part();
 
   // routing.cpp
+  Step get_server();
   Step begin_unit();
   Step answer_alone();
   Step route();
@@ -157,7 +160,10 @@ class ClientSession final : private ServerUser {
   bool from_server(ServerLink& server, const protocol::Frame& frame);
   void pass_on(const protocol::LastWord& word);
   void tell_loss(const protocol::Loss& loss, const Error& error);
-  void settle_aftermath();
+  void settle_aftermath() {
+    if (linked_ && linked_->conversation.has_aftermath()) carry_out_aftermath();
+  }
+  void carry_out_aftermath();
   void note_write(bool shared);
   [[nodiscard]] Conversation::Role role() const;
   [[nodiscard]] protocol::LostTransaction::Message message() const;
@@ -172,7 +178,16 @@ class ClientSession final : private ServerUser {
   [[nodiscard]] bool waits_to_read() const;
   [[nodiscard]] bool muted() const { return phase_ == Phase::parting; }
   void wake();
-  void arm_idle_clock();
+  void arm_idle_clock() {
+    if (!needs_no_clock()) time_silence();
+  }
+  // Between messages, and either it is the server's turn or nothing limits how long the client may be idle.
+  [[nodiscard]] bool needs_no_clock() const {
+    if (clock_.runs() || !framer_.at_boundary() || !link_.received().empty()) return false;
+    if (linked_) return !linked_->lease->session.exchange.idle();
+    return !block_.in_transaction() && settings().client_idle_timeout.count() == 0;
+  }
+  void time_silence();
   [[nodiscard]] bool arm_message_clock();
   static void on_hangup(void* self);
   static void on_deadline(void* self);

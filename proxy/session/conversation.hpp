@@ -91,7 +91,9 @@ class Conversation {
   [[nodiscard]] bool from_server(const protocol::Frame& frame);
   void more_from_server(const protocol::Frame& frame);
   // Tells the client the parameters that its server reports, as far as the client doesn't know them.
-  void tell_reported();
+  void tell_reported() {
+    if (client_.told != server_.reported) tell_difference();
+  }
   // The pass had bytes for the client, which are sent now.
   void delivered();
 
@@ -169,6 +171,7 @@ class Conversation {
   void local_answers_due();
 
   // server → client
+  void tell_difference();
   [[nodiscard]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
   void note_completed(const protocol::Frame& frame);
   void replace(std::uint32_t cookie);

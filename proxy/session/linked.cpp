@@ -166,8 +166,7 @@ bool ClientSession::from_server(ServerLink& server, const Frame& frame) {
 }
 
 // Carries out what happened in a pass that concerns more than the conversation.
-void ClientSession::settle_aftermath() {
-  if (!linked_ || !linked_->conversation.has_aftermath()) return;
+void ClientSession::carry_out_aftermath() {
   const auto& conversation = linked_->conversation;
   const auto after = linked_->conversation.take_aftermath();
   const auto timeout = settings().query_timeout;

@@ -162,7 +162,8 @@ void ClientSession::shed() {
   wake();
 }
 
-void ClientSession::arm_idle_clock() {
+// For whom the client's silence counts, and how long it may last.
+void ClientSession::time_silence() {
   if (muted()) return;
   const bool begun = !framer_.at_boundary() || !link_.received().empty();
   const bool rest = linked_ && linked_->conversation.waits_for_rest();

@@ -35,6 +35,26 @@ bool lets_in(const void* pool, health::MemberIndex member) {
 
 }  // namespace
 
+// For the unit at the front.
+ClientSession::Step ClientSession::get_server() {
+  // It may have ended on its way here, when nobody was there to be told.
+  if (granted_ && !granted_->link.open()) granted_ = ServerLease();
+  if (!granted_) {
+    const Step step = begin_unit();
+    if (step != Step::go_on || !granted_) return step;
+  }
+  granted_->session.serves(name_.session);
+  if (sees_others_placeholders()) {
+    // Nothing but a new connection is without them.
+    granted_->session.give_up();
+    granted_ = ServerLease();
+    return Step::go_on;
+  }
+  if (granted_->session.settings != logged_in_.identity.wanted || sees_others_sequences()) return Step::need_settings;
+  link();
+  return Step::take_message;
+}
+
 // Decides where the unit at the front goes, and leases a server for it if one is idle.
 ClientSession::Step ClientSession::begin_unit() {
   if (!routing_) routing_.emplace();
@@ -223,7 +243,6 @@ bool ClientSession::guessed_pin_on_replica() const {
 // A pin that is only a guess must not keep a session from writing: a unit that needs the primary goes there, and the
 // pin is dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
 ClientSession::Step ClientSession::leave_replica() {
-  if (link_.received().empty()) return Step::need_input;
   const Unit next =
       look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at);
   if (next.shape == Unit::Shape::incomplete) {
@@ -245,7 +264,6 @@ bool ClientSession::between_units_on_replica() const {
 // A read-only block runs on a replica as long as it only reads. What leaves something in the session, asks which server
 // this is, or is a standby's to refuse, runs on the primary, and the rest of the block with it.
 ClientSession::Step ClientSession::move_block() {
-  if (link_.received().empty()) return Step::need_input;
   const Unit next =
       look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at);
   const bool incomplete = next.shape == Unit::Shape::incomplete;
