@@ -50,6 +50,11 @@ constexpr std::array<Row, count> table{{
      {sqlstate::transaction_resolution_unknown,
       "the server was lost before it answered: whether the transaction was committed is not known",
       "Check whether it took effect before repeating it.", false}},
+    {Tell::commit_unreplicated,
+     {sqlstate::transaction_resolution_unknown,
+      "the transaction was committed on the primary, but its synchronous standbys may not have it: the wait for them was "
+      "canceled",
+      "It is lost if the primary is. Check whether it is still there before repeating it.", false}},
     {Tell::rolled_back,
      {sqlstate::serialization_failure, "the server was lost: the transaction was rolled back and can be repeated", "",
       false}},

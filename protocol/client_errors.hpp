@@ -29,8 +29,9 @@ enum class Tell : std::uint8_t {
   no_server,   // milliseconds waited; pool.size
   no_server_takes,  // milliseconds tried
   canceled,
-  // When a server is lost.
+  // When a server is lost, or may lose what it has committed.
   outcome_unknown,
+  commit_unreplicated,
   rolled_back,
   server_crashed,
   in_failed_transaction,

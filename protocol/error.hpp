@@ -22,6 +22,7 @@ struct SqlState {
 };
 
 namespace sqlstate {
+inline constexpr SqlState warning{"01000"};
 inline constexpr SqlState connection_failure{"08006"};
 inline constexpr SqlState out_of_memory{"53200"};
 inline constexpr SqlState idle_in_transaction_session_timeout{"25P03"};

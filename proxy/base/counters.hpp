@@ -101,6 +101,7 @@ struct Counters {
   Counter lost_crashed;      // clients told 57P02 because their server crashed under their read, or beside it
   Counter lost_rolled_back;  // clients told 40001 because their server died
   Counter lost_unknown;      // clients told 08007
+  Counter commits_unreplicated;  // clients told 08007: the wait for the standbys was canceled
   Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
   Counter lost_cut;          // disconnected in the middle of a row: it can't be finished
   Counter sessions_ended;    // disconnected as their server's session was, while the server lives

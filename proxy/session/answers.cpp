@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "protocol/backend.hpp"
+#include "protocol/client_errors.hpp"
 #include "protocol/frontend.hpp"
 #include "proxy/session/conversation.hpp"
 
@@ -13,6 +14,8 @@ using protocol::Origin;
 using protocol::Reply;
 
 bool Conversation::from_server(const Frame& frame) {
+  if (unreplicated_.stuck(frame.tag)) [[unlikely]]
+    return false;
   if (const Reply* reply = server_.exchange.unchanged(frame.tag)) {
     if (frame.tag == tag::command_complete && pins_.discards()) note_completed(frame);
     pass(frame, reply->action == Reply::Action::forward && !replay_.swallowing());
@@ -42,7 +45,13 @@ bool Conversation::from_server(const Frame& frame) {
       break;
     case Reply::Action::swallow: pass(frame, false); break;
     case Reply::Action::replace: replace(reply.request.cookie); break;
-    case Reply::Action::async: pass(frame, frame.tag != tag::notice_response || !replay_.swallowing()); break;
+    case Reply::Action::async:
+      if (frame.tag == tag::notice_response) {
+        notice(frame);
+      } else {
+        pass(frame, true);
+      }
+      break;
     case Reply::Action::fatal:
     case Reply::Action::unexpected: return false;
   }
@@ -74,8 +83,8 @@ void Conversation::more_from_server(const Frame& frame) {
 }
 
 void Conversation::pass(const Frame& frame, bool to_client) {
-  forwarding_ = to_client;
-  if (to_client) client_.desk.to_client.forward(frame.bytes);
+  forwarding_ = to_client && !unreplicated_.hides(frame.tag);
+  if (forwarding_) client_.desk.to_client.forward(frame.bytes);
 }
 
 void Conversation::delivered() {
@@ -89,9 +98,9 @@ void Conversation::delivered() {
 void Conversation::local(const protocol::Request& request) {
   auto& out = client_.desk.to_client.writable();
   if (request.tag == protocol::client::parse) {
-    protocol::write_parse_complete(out);
+    if (!unreplicated_.hides(tag::parse_complete)) protocol::write_parse_complete(out);
     ++unit_.parsed;
-  } else {
+  } else if (!unreplicated_.hides(tag::close_complete)) {
     protocol::write_close_complete(out);
   }
   if (request.cookie == 0) return;
@@ -159,9 +168,19 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
   return true;
 }
 
+// A NoticeResponse. It is the client's, unless the unit that it is about runs again.
+void Conversation::notice(const Frame& frame) {
+  const auto fields = protocol::parse_error(frame.last ? frame.body() : protocol::Bytes{});
+  if (!fields || !protocol::Unreplicated::says(*fields)) return pass(frame, !replay_.swallowing());
+  forwarding_ = false;
+  if (!unreplicated_.canceled()) return;
+  aftermath_.any = aftermath_.unreplicated = true;
+  protocol::write_told(client_.desk.to_client.writable(), protocol::Tell::commit_unreplicated);
+}
+
 void Conversation::replace(std::uint32_t cookie) {
   forwarding_ = false;
-  if (const auto error = pending_errors_.take(cookie)) {
+  if (const auto error = pending_errors_.take(cookie); error && !unreplicated_.hides(tag::error_response)) {
     protocol::write_error(client_.desk.to_client.writable(),
                           {.state = error->state, .message = error->message, .hint = error->hint});
   }
@@ -172,6 +191,7 @@ void Conversation::unit_answered() {
   const char status = server_.exchange.transaction_status();
   const bool more = server_.exchange.expects();  // of the client's: what we sent behind the unit is not counted
   if (!replay_.swallowing()) ++aftermath_.units;
+  unreplicated_.ready();
   aftermath_.any = true;
   if (unit_.writes) note_written();
   if (replay_.swallowing()) {

@@ -22,6 +22,7 @@
 #include "protocol/pending_errors.hpp"
 #include "protocol/replay.hpp"
 #include "protocol/server_session.hpp"
+#include "protocol/unreplicated.hpp"
 #include "proxy/base/counters.hpp"
 #include "proxy/route/unit.hpp"
 #include "proxy/session/identity.hpp"
@@ -60,6 +61,7 @@ class Conversation {
     bool wrote = false;         // a unit that was answered, at least in part, or lost may have written
     bool wrote_shared = false;  // … what all databases share
     bool schema_changed = false;
+    bool unreplicated = false;   // a commit was told as 08007, for its standbys may not have it
     bool plans_expired = false;  // the server refused a plan whose result type has changed
     std::uint32_t units = 0;     // units of the client that were answered
   };
@@ -173,6 +175,7 @@ class Conversation {
   // server → client
   void tell_difference();
   [[nodiscard]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
+  void notice(const protocol::Frame& frame);
   void note_completed(const protocol::Frame& frame);
   void replace(std::uint32_t cookie);
   void local(const protocol::Request& request);
@@ -188,6 +191,7 @@ class Conversation {
   protocol::Replay replay_;
   protocol::PendingErrors pending_errors_;
   Pins pins_;
+  protocol::Unreplicated unreplicated_;
   UnitInFlight unit_;
   WriteInFlight writing_;  // while unit_.writes, and until that was noted
   Aftermath aftermath_;

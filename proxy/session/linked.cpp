@@ -179,6 +179,13 @@ void ClientSession::carry_out_aftermath() {
     note_write(after.wrote_shared);
     linked_->conversation.writes_noted();
   }
+  if (after.unreplicated) [[unlikely]] {
+    context_.counters.commits_unreplicated.add();
+    log(LogLevel::warning, "commit_unreplicated",
+        {{"user", logged_in_.identity.user},
+         {"database", logged_in_.identity.database},
+         {"member", pool().topology().members[linked_->lease->home->member()].name}});
+  }
   if (after.schema_changed) context_.sessions.schema_changed();
   if (after.plans_expired) context_.sessions.plans_expired();
   if (after.units == 0) return;
