@@ -110,12 +110,6 @@ void StatementTable::expire_all() {
   }
 }
 
-void StatementTable::forget_verdicts() {
-  for (Statement* bucket : buckets_) {
-    for (Statement* at = bucket; at != nullptr; at = at->next_) at->forget_verdict();
-  }
-}
-
 void StatementTable::unreferenced(Statement* statement) {
   if (!statement->shared_) {
     free(statement);

@@ -40,14 +40,14 @@ class Statement {
   // elsewhere.
   [[nodiscard]] bool opaque() const { return tail_size_ == 0; }
 
-  // The routing verdict, filled in by the first caller that needs it.
-  [[nodiscard]] bool verdict_known() const { return verdict_known_; }
+  // The routing verdict, filled in by the first caller that needs it. It holds in the epoch of the classifier that gave
+  // it (sql::Classifier::epoch), which is never 0.
+  [[nodiscard]] bool verdict_known(std::uint32_t epoch) const { return verdict_epoch_ == epoch; }
   [[nodiscard]] const sql::Verdict& verdict() const { return verdict_; }
-  void set_verdict(const sql::Verdict& verdict) {
+  void set_verdict(const sql::Verdict& verdict, std::uint32_t epoch) {
     verdict_ = verdict;
-    verdict_known_ = true;
+    verdict_epoch_ = epoch;
   }
-  void forget_verdict() { verdict_known_ = false; }
 
   // Servers that parsed an earlier generation parse the statement again before its next use.
   [[nodiscard]] std::uint32_t generation() const { return generation_; }
@@ -86,7 +86,7 @@ class Statement {
   std::uint32_t text_size_ = 0;
   std::uint32_t tail_size_ = 0;
   sql::Verdict verdict_;
-  bool verdict_known_ = false;
+  std::uint32_t verdict_epoch_ = 0;  // 0: it has none
   bool repeated_ = false;
   bool shared_ = false;  // found by its content
 };
@@ -137,8 +137,6 @@ class StatementTable {
   [[nodiscard]] StatementRef make_opaque();
   // Begins a new generation of all statements: a server said that plans are stale.
   void expire_all();
-  // After DDL: verdicts may be wrong now.
-  void forget_verdicts();
 
   [[nodiscard]] std::size_t size() const { return size_ - idle_; }  // statements with a reference
   [[nodiscard]] std::size_t idle() const { return idle_; }          // statements without one

@@ -141,13 +141,15 @@ Classifier::Classifier(const Options& options)
       read_functions_(std::make_shared<const ReadFunctions>(options.read_functions)),
       own_(std::make_unique<ShapeStore>(options.cache_bytes, options.longest_folded)),
       store_(*own_),
-      scope_(0) {}
+      scope_(0),
+      epoch_(store_.next_epoch()) {}
 
 Classifier::Classifier(const Options& options, ShapeStore& store, std::uint64_t scope)
     : longest_text_(options.longest_text),
       read_functions_(std::make_shared<const ReadFunctions>(options.read_functions)),
       store_(store),
-      scope_(scope) {}
+      scope_(scope),
+      epoch_(store_.next_epoch()) {}
 
 const Verdict& Classifier::verdict(std::string_view sql) {
   return *ask(sql, Patience::none).verdict;
@@ -233,11 +235,13 @@ void Classifier::learn_needs_primary(std::string_view sql) {
     learnt_.erase(learnt_.begin(), half);
   }
   learnt_.push_back(shape.hash);
+  epoch_ = store_.next_epoch();
 }
 
 void Classifier::forget_learnt() {
   for (const ShapeHash& hash : learnt_) store_.cache.erase(scoped(hash));
   learnt_.clear();
+  epoch_ = store_.next_epoch();
 }
 
 }  // namespace holdfast::protocol::sql

@@ -38,6 +38,14 @@ struct ShapeStore {
   // What may still be spent on texts in this turn of the worker's loop.
   std::chrono::nanoseconds left = std::chrono::milliseconds(2);
   std::int64_t turn = -1;
+  // Of one of its classifiers; each is used once, so that no verdict is taken for another classifier's.
+  [[nodiscard]] std::uint32_t next_epoch() {
+    if (++last_epoch_ == 0) ++last_epoch_;
+    return last_epoch_;
+  }
+
+ private:
+  std::uint32_t last_epoch_ = 0;
 };
 
 // A text that takes too long to be read on a worker: what another thread needs for it.
@@ -147,6 +155,9 @@ class Classifier {
   void learn_needs_primary(std::string_view sql);
   // Called after DDL, and from time to time.
   void forget_learnt();
+  // A verdict that was kept elsewhere holds as long as this is what it was then: another epoch begins when something is
+  // learnt from a standby, and when that is forgotten. Never 0.
+  [[nodiscard]] std::uint32_t epoch() const { return epoch_; }
 
   // Reads no text at all: for sessions whose client_encoding hides ASCII bytes in other characters (shape.hpp,
   // is_ascii_transparent), where every statement goes to the primary and pins. Its verdicts don't apply to others.
@@ -171,6 +182,7 @@ class Classifier {
   std::unique_ptr<ShapeStore> own_;
   ShapeStore& store_;
   std::uint64_t scope_;
+  std::uint32_t epoch_;
   std::vector<ShapeHash> learnt_;  // bounded: the oldest half is forgotten when full
   LongText long_text_;
   KnownText known_;

@@ -16,8 +16,9 @@ using protocol::sql::Verdict;
 
 const Verdict& verdict_of(protocol::Statement& statement, protocol::sql::Classifier& classifier) {
   if (classifier.blind()) return protocol::sql::unseen_verdict;
-  if (!statement.verdict_known()) {
-    statement.set_verdict(statement.opaque() ? protocol::sql::unseen_verdict : classifier.verdict(statement.text()));
+  if (!statement.verdict_known(classifier.epoch())) {
+    statement.set_verdict(statement.opaque() ? protocol::sql::unseen_verdict : classifier.verdict(statement.text()),
+                          classifier.epoch());
   }
   return statement.verdict();
 }
@@ -130,10 +131,11 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         const auto found = statements.find((*bind)->statement);
         // A name that the batch itself defines was judged at its Parse; an unknown one fails anywhere.
         if (found.answer == protocol::ClientStatements::Answer::ok && found.statement != nullptr) {
-          if (!found.statement->verdict_known() && !found.statement->opaque() && !classifier.blind()) {
+          const bool known = found.statement->verdict_known(classifier.epoch());
+          if (!known && !found.statement->opaque() && !classifier.blind()) {
             const Verdict* verdict = judge(found.statement->text(), Classifier::Patience::by_shape);
             if (verdict == nullptr) return unit;
-            found.statement->set_verdict(*verdict);
+            found.statement->set_verdict(*verdict, classifier.epoch());
           }
           unite(unit.verdict, verdict_of(*found.statement, classifier));
         } else if (found.answer == protocol::ClientStatements::Answer::wait) {

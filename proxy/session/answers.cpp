@@ -255,7 +255,6 @@ void Conversation::learn_needs_primary() {
       if (!head || !*head) return;
       if (auto found = client_.statements.find((*head)->statement); found.statement != nullptr) {
         classifier.learn_needs_primary(found.statement->text());
-        found.statement->forget_verdict();
       }
     }
   }

@@ -45,7 +45,6 @@ std::shared_ptr<const config::EffectiveSettings> Tables::effective(config::Effec
 }
 
 void Tables::forget_verdicts() {
-  statements.forget_verdicts();
   for (auto& [key, used] : classifiers_) {
     if (const auto classifier = used.lock()) classifier->forget_learnt();
   }

@@ -615,13 +615,15 @@ TEST_F(PreparedTest, malformed_messages_fail_and_change_nothing) {
 
 TEST_F(PreparedTest, verdict_is_kept_with_the_statement) {
   const auto first = done(alice, one, parse("a", "SELECT 1"));
-  EXPECT_FALSE(first.message.statement->verdict_known());
-  first.message.statement->set_verdict({.access = sql::Access::read});
+  EXPECT_FALSE(first.message.statement->verdict_known(1));
+  first.message.statement->set_verdict({.access = sql::Access::read}, 1);
   const auto second = done(bob, two, parse("b", "SELECT 1"));
-  ASSERT_TRUE(second.message.statement->verdict_known());
+  ASSERT_TRUE(second.message.statement->verdict_known(1));
   EXPECT_EQ(second.message.statement->verdict().access, sql::Access::read);
-  table.forget_verdicts();
-  EXPECT_FALSE(second.message.statement->verdict_known());
+  EXPECT_FALSE(second.message.statement->verdict_known(2)) << "another epoch has begun";
+  second.message.statement->set_verdict({.access = sql::Access::write}, 2);
+  EXPECT_TRUE(first.message.statement->verdict_known(2)) << "they are one statement";
+  EXPECT_EQ(first.message.statement->verdict().access, sql::Access::write);
 }
 
 TEST(StatementTable, keeps_some_that_nobody_holds_within_its_bounds) {

@@ -813,6 +813,29 @@ TEST(Classifier, stays_within_its_bytes) {
   EXPECT_EQ(classifier.counts().misses, 3000U);
 }
 
+// Who keeps a verdict compares two numbers to know whether it still holds.
+TEST(ClassifierEpoch, ends_when_something_is_learnt_or_forgotten) {
+  ShapeStore store(1U << 20, 32768);
+  Classifier one({}, store, 1);
+  Classifier other({}, store, 2);
+  EXPECT_NE(one.epoch(), 0U);
+  EXPECT_NE(one.epoch(), other.epoch()) << "no verdict of one classifier counts for another";
+  const auto others = other.epoch();
+  auto before = one.epoch();
+  (void)one.verdict("select a from t where b = 1");
+  EXPECT_EQ(one.epoch(), before);
+  one.learn_needs_primary("select a from t where b = 1");
+  EXPECT_NE(one.epoch(), before) << "all statements of this shape go to the primary from now on";
+  before = one.epoch();
+  one.learn_needs_primary("select a from t where b = 2");
+  EXPECT_EQ(one.epoch(), before) << "that was known";
+  one.forget_learnt();
+  EXPECT_NE(one.epoch(), before);
+  EXPECT_EQ(other.epoch(), others);
+  before = one.epoch();
+  EXPECT_NE(Classifier({}, store, 1).epoch(), before) << "nor does one of a classifier that came before";
+}
+
 TEST(Classifier, learns_and_forgets) {
   Classifier classifier({});
   EXPECT_EQ(classifier.verdict("select * from locking_view where a = 1").access, Access::read);
