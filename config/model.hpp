@@ -235,6 +235,9 @@ struct Config {
   [[nodiscard]] const Database* find_database(std::string_view name) const;
   [[nodiscard]] const User* find_user(std::string_view name) const;
   [[nodiscard]] const Cluster* find_cluster(std::string_view name) const;
+  // The names of the clusters that have a server in common with this one, directly or by way of others: they are one
+  // cluster under several names. Its own name comes first.
+  [[nodiscard]] std::vector<std::string> sharing_servers_with(std::string_view cluster) const;
   // What is in force for a session of this listener, database and user. `database` and `user` may be null.
   [[nodiscard]] EffectiveSettings effective(const Listener& listener, const Database* database, const User* user) const;
   friend bool operator==(const Config&, const Config&) = default;

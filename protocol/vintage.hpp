@@ -2,8 +2,8 @@
 // a new one.
 //
 // PostgreSQL reads names and literals when a statement is parsed, so an answer made of somebody's earlier Parse is only
-// right while nothing has changed since. Changes of the schema that pass through the proxy are counted; others can't be
-// seen, so that trust ends by itself. Thread: any; a plain value.
+// right while nothing has changed since. Changes of a database's schema that pass through the proxy give it another
+// number; others can't be seen, so that trust ends by itself. Thread: any; a plain value.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,7 @@ struct Vintage {
   // is noticed within this time.
   static constexpr std::chrono::seconds trusted{1};
 
-  std::uint64_t schema = 0;  // changes of the schema seen by then, counted from 1; 0: nothing may be concluded
+  std::uint64_t schema = 0;  // the state of the database's schema, as numbered from 1; 0: nothing may be concluded
   std::chrono::steady_clock::time_point at{};
 
   [[nodiscard]] bool fresh(const Vintage& now) const {

@@ -1,6 +1,8 @@
-// What is known of the hidden code of each database (protocol/catalogue_audit), shared by all workers.
+// What is known of the catalogue of each database, shared by all workers: when it was last seen to change, and its hidden
+// code (protocol/catalogue_audit).
 //
-// Task: says whether a server may be given to the next client as it is, or must first be cleaned, or asked. It is asked
+// Task: numbers the states of a catalogue, so that what was concluded from an earlier one is known to be old
+// (protocol/vintage); DDL in one database says nothing about another one. Says whether a server may be given to the next client as it is, or must first be cleaned, or asked. It is asked
 // on a server that is given back, and not more than once a second and database: when DDL was seen, or when the
 // answer is a second old. Nothing is asked while there is no traffic. Thread: any; atomics only. Lifetime: the
 // process's.
@@ -25,11 +27,26 @@ class Catalogue {
  public:
   using Hidden = protocol::Hidden;
 
-  // What is known now. Nothing: the caller must ask its server, before the server goes to anybody else. `schema`: how
-  // many changes of the schema have been seen.
-  [[nodiscard]] std::optional<Hidden> known(std::uint64_t schema, TimePoint now) {
+  // Where the numbers of all catalogues come from: none is given twice, so that a database that is forgotten and found
+  // again begins with a number of its own. From 1 on.
+  using Numbers = std::atomic<std::uint64_t>;
+
+  explicit Catalogue(Numbers& numbers) : numbers_(numbers), schema_(next()) {}
+
+  // The state of the schema, for comparisons. Greater after each change that was seen.
+  [[nodiscard]] std::uint64_t schema() const { return schema_.load(std::memory_order_acquire); }
+  // DDL was seen to commit; before its client is told.
+  void changed() {
+    const auto fresh = next();
+    auto known = schema_.load(std::memory_order_relaxed);
+    while (known < fresh && !schema_.compare_exchange_weak(known, fresh, std::memory_order_acq_rel)) {
+    }
+  }
+
+  // What is known now. Nothing: the caller must ask its server, before the server goes to anybody else.
+  [[nodiscard]] std::optional<Hidden> known(TimePoint now) {
     const auto answer = answer_.load(std::memory_order_acquire);
-    if (schema_of(answer) != schema) return std::nullopt;
+    if (schema_of(answer) != schema()) return std::nullopt;
     auto due = due_.load(std::memory_order_relaxed);
     const auto ticks = now.time_since_epoch().count();
     // One of those who come when it is due asks; the others go by what is known.
@@ -39,7 +56,7 @@ class Catalogue {
   }
   // The last answer, however old; before the first one: anything.
   [[nodiscard]] Hidden hidden() const { return hidden_of(answer_.load(std::memory_order_relaxed)); }
-  // An answer that was asked for when `schema` changes had been seen, and took so long.
+  // An answer that was asked for in this state of the schema, and took so long.
   void learn(Hidden hidden, std::uint64_t schema, TimePoint now, TimePoint::duration took) {
     auto known = answer_.load(std::memory_order_relaxed);
     const auto answer = schema << bits | static_cast<std::uint64_t>(hidden);
@@ -59,12 +76,16 @@ class Catalogue {
   static std::uint64_t schema_of(std::uint64_t answer) { return answer >> bits; }
   static Hidden hidden_of(std::uint64_t answer) { return static_cast<Hidden>(answer & ((1U << bits) - 1)); }
 
+  [[nodiscard]] std::uint64_t next() { return numbers_.fetch_add(1, std::memory_order_relaxed) + 1; }
+
+  Numbers& numbers_;
+  std::atomic<std::uint64_t> schema_;
   // The answer and the state of the schema that it is about, in one word: no reader mixes two.
   std::atomic<std::uint64_t> answer_{static_cast<std::uint64_t>(Hidden::anything)};
   std::atomic<TimePoint::rep> due_{0};
 };
 
-// Finds the catalogue of a database; made on first use and kept while a pool uses it.
+// Finds the catalogue of a database; made on first use and kept while a pool uses it. Outlives them.
 class CatalogueBook {
  public:
   [[nodiscard]] std::shared_ptr<Catalogue> find(const std::string& cluster, const std::string& database) {
@@ -72,11 +93,26 @@ class CatalogueBook {
     std::erase_if(book_, [](const auto& entry) { return entry.second.expired(); });
     auto& known = book_[{cluster, database}];
     auto catalogue = known.lock();
-    if (!catalogue) known = catalogue = std::make_shared<Catalogue>();
+    if (!catalogue) known = catalogue = std::make_shared<Catalogue>(numbers_);
     return catalogue;
+  }
+  // DDL was seen to commit in this database.
+  void changed(const std::string& cluster, const std::string& database) {
+    const std::lock_guard lock(mutex_);
+    const auto found = book_.find({cluster, database});
+    if (found == book_.end()) return;
+    if (const auto catalogue = found->second.lock()) catalogue->changed();
+  }
+  // … of what all databases of the cluster share.
+  void changed(const std::string& cluster) {
+    const std::lock_guard lock(mutex_);
+    for (auto entry = book_.lower_bound({cluster, {}}); entry != book_.end() && entry->first.first == cluster; ++entry) {
+      if (const auto catalogue = entry->second.lock()) catalogue->changed();
+    }
   }
 
  private:
+  Catalogue::Numbers numbers_{0};
   std::mutex mutex_;
   std::map<std::pair<std::string, std::string>, std::weak_ptr<Catalogue>> book_;
 };

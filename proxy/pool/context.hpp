@@ -28,8 +28,6 @@ struct PoolShared {
   PermitBook permits;
   Welcomes welcomes;
   CatalogueBook catalogues;
-  // Counts the changes of any schema that were seen to commit (protocol/vintage). Counted before the client is told.
-  std::atomic<std::uint64_t> schema{1};
   Crashes crashes;
   LastWritesBook last_writes;
   Places hold_places;  // limit: hold_limit

@@ -96,8 +96,7 @@ void MemberPool::returned(ServerLink& server) {
   }
   if (server.session.unproven()) {
     const auto& context = pool_.context();
-    const auto schema = context.shared.schema.load(std::memory_order_acquire);
-    if (const auto hidden = pool_.catalogue().known(schema, context.reactor.now())) server.session.judge(*hidden);
+    if (const auto hidden = pool_.catalogue().known(context.reactor.now())) server.session.judge(*hidden);
   }
   if (server.ready_for_others()) {
     release(server);
@@ -131,7 +130,7 @@ void MemberPool::clean(ServerLink& server) {
       case Step::send:
         server.sent_at = pool_.context().reactor.now();
         if (server.cleaning_->state() == protocol::Cleaning::State::auditing) {
-          server.audit_schema_ = pool_.context().shared.schema.load(std::memory_order_acquire);
+          server.audit_schema_ = pool_.catalogue().schema();
         }
         server.link.send(out);
         continue;

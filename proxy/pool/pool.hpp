@@ -63,7 +63,7 @@ class Pool {
 
   [[nodiscard]] PoolContext& context() const { return context_; }
   [[nodiscard]] const PoolKey& key() const { return key_; }
-  // What hidden code the database has. Shared by the pools of all users and workers.
+  // What is known of the database's catalogue. Shared by the pools of all users and workers.
   [[nodiscard]] Catalogue& catalogue() const { return *catalogue_; }
   [[nodiscard]] LastWrites& last_writes() const { return *last_writes_; }  // of the database, through any pool
   [[nodiscard]] std::uint64_t id() const { return id_; }                   // unique in this process

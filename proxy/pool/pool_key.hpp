@@ -14,6 +14,12 @@ struct PoolKey {
   // The three, with a NUL in between.
   [[nodiscard]] std::string text() const { return cluster + '\0' + database + '\0' + user; }
 
+  // What text() begins with for all pools of a cluster, or of one database.
+  [[nodiscard]] static std::string all_of(const std::string& cluster) { return cluster + '\0'; }
+  [[nodiscard]] static std::string all_of(const std::string& cluster, const std::string& database) {
+    return cluster + '\0' + database + '\0';
+  }
+
   friend bool operator==(const PoolKey&, const PoolKey&) = default;
   friend auto operator<=>(const PoolKey&, const PoolKey&) = default;
 };

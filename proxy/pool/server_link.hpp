@@ -108,7 +108,7 @@ class ServerLink : public ListNode<ServerLink> {
   TimePoint idle_since_{};
   std::optional<protocol::Cleaning> cleaning_;
   std::coroutine_handle<> farewell_;  // its reader, which waits for the last lease and cancel request
-  std::uint64_t audit_schema_ = 0;    // the changes of the schema seen before the audit that runs
+  std::uint64_t audit_schema_ = 0;    // the state of the schema before the audit that runs
   std::uint32_t cancels_ = 0;         // cancel connections that are still open
   bool cancel_next_ = true;
   bool reader_waits_ = false;  // for a slow client: answers may be unread

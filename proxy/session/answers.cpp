@@ -202,8 +202,10 @@ void Conversation::unit_answered() {
   if (pins_.ready(status, more) && client_.statements.settled()) client_.statements.deallocate_all();
   if (status != 'I') return;
   if (unit_.ddl) {
-    unit_.ddl = more;
     aftermath_.schema_changed = true;
+    aftermath_.shared_schema_changed |= unit_.ddl_shared;
+    unit_.ddl = more;
+    unit_.ddl_shared &= more;
   }
   // With further units in flight the mark is theirs as well.
   if (!more) unit_.writes = unit_.writes_shared = false;

@@ -238,8 +238,7 @@ ClientSession::Step ClientSession::pass() {
 }
 
 void ClientSession::note_vintage() {
-  context_.tables.vintage = {.schema = pool().context().shared.schema.load(std::memory_order_acquire),
-                             .at = context_.reactor.now()};
+  context_.tables.vintage = {.schema = pool().catalogue().schema(), .at = context_.reactor.now()};
 }
 
 ClientSession::Step ClientSession::process() {

@@ -343,6 +343,7 @@ void Conversation::note_effects(Verdict verdict) {
   }
   if (has(verdict.effects, Effect::ddl)) {
     unit_.ddl = true;
+    if (verdict.may_change_shared()) unit_.ddl_shared = true;
     // With pg_temp in front of the search_path, CREATE TABLE makes a temporary one.
     if (path_in_doubt_ || client_.identity.path_is_temporary) verdict.effects |= Effect::temp_object;
   }

@@ -61,6 +61,7 @@ class Conversation {
     bool wrote = false;         // a unit that was answered, at least in part, or lost may have written
     bool wrote_shared = false;  // … what all databases share
     bool schema_changed = false;
+    bool shared_schema_changed = false;  // … that of what all databases share
     bool unreplicated = false;   // a commit was told as 08007, for its standbys may not have it
     bool plans_expired = false;  // the server refused a plan whose result type has changed
     std::uint32_t units = 0;     // units of the client that were answered
@@ -149,6 +150,7 @@ class Conversation {
     std::uint32_t parsed = 0;                      // Parse messages of it that have succeeded
     bool asks_sequence = false;                    // lastval or currval is among its functions
     bool ddl = false;                              // plans made before may be stale once it commits
+    bool ddl_shared = false;                       // … in all databases
     std::optional<protocol::sql::Verdict> judged;  // of the Query that comes next
   };
 

@@ -186,7 +186,7 @@ void ClientSession::carry_out_aftermath() {
          {"database", logged_in_.identity.database},
          {"member", pool().topology().members[linked_->lease->home->member()].name}});
   }
-  if (after.schema_changed) context_.sessions.schema_changed();
+  if (after.schema_changed) context_.sessions.schema_changed(pool().key(), after.shared_schema_changed);
   if (after.plans_expired) context_.sessions.plans_expired();
   if (after.units == 0) return;
   context_.counters.units.add(after.units);

@@ -59,7 +59,7 @@ void Sessions::shed() {
   if (oldest != nullptr) oldest->shed();
 }
 
-void Sessions::everywhere(void (*what)(Tables&)) {
+void Sessions::everywhere(const std::function<void(Tables&)>& what) {
   for (Sessions* worker : all_) {
     if (worker == this) {
       what(context_.tables);
@@ -69,9 +69,18 @@ void Sessions::everywhere(void (*what)(Tables&)) {
   }
 }
 
-void Sessions::schema_changed() {
-  context_.pools.shared().schema.fetch_add(1, std::memory_order_acq_rel);
-  everywhere([](Tables& tables) { tables.forget_verdicts(); });
+void Sessions::schema_changed(const PoolKey& pool, bool shared) {
+  auto& catalogues = context_.pools.shared().catalogues;
+  // Clusters may have servers in common.
+  for (const auto& cluster : context_.runtime->config.sharing_servers_with(pool.cluster)) {
+    if (shared) {
+      catalogues.changed(cluster);
+    } else {
+      catalogues.changed(cluster, pool.database);
+    }
+    auto pools = shared ? PoolKey::all_of(cluster) : PoolKey::all_of(cluster, pool.database);
+    everywhere([pools = std::move(pools)](Tables& tables) { tables.forget_verdicts(pools); });
+  }
 }
 
 void Sessions::plans_expired() {

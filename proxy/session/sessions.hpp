@@ -37,14 +37,17 @@ class Sessions {
   void shed();
   [[nodiscard]] bool empty() const { return sessions_.empty(); }
 
-  // DDL was committed: verdicts may be stale, on every worker. Servers keep their plans: if a result's columns have
+  // DDL was committed in this pool's database: what was concluded from its catalogue is old, on every worker. `shared`:
+  // it changed roles, databases or tablespaces. These are every database's: a literal such as 'joe'::regrole is read at
+  // Parse, "$user" in a search_path is a role's name, and a database that was dropped and made again under its name is
+  // another one. Servers keep their plans: if a result's columns have
   // changed PostgreSQL reports an error, and a driver that relies on an earlier description must get it.
-  void schema_changed();
+  void schema_changed(const PoolKey& pool, bool shared);
   // PostgreSQL has reported that error to a client, which will prepare the text again: every server parses it again.
   void plans_expired();
 
  private:
-  void everywhere(void (*what)(Tables&));
+  void everywhere(const std::function<void(Tables&)>& what);
 
   SessionContext& context_;
   std::map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;

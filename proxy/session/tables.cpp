@@ -44,9 +44,9 @@ std::shared_ptr<const config::EffectiveSettings> Tables::effective(config::Effec
   return effective_.back();
 }
 
-void Tables::forget_verdicts() {
-  for (auto& [key, used] : classifiers_) {
-    if (const auto classifier = used.lock()) classifier->forget_learnt();
+void Tables::forget_verdicts(std::string_view pools) {
+  for (auto at = classifiers_.lower_bound(pools); at != classifiers_.end() && at->first.starts_with(pools); ++at) {
+    if (const auto classifier = at->second.lock()) classifier->forget_learnt();
   }
 }
 

@@ -2,9 +2,11 @@
 // Thread: the worker's. Lifetime: the worker's; outlives its sessions and its pools.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/model.hpp"
@@ -41,8 +43,9 @@ struct Tables {
   // There is a new configuration: sessions keep the settings objects that they use.
   void forget_effective() { effective_.clear(); }
 
-  // DDL was committed, or time has passed: verdicts and what was learnt from standbys may be stale.
-  void forget_verdicts();
+  // DDL was committed, or time has passed: verdicts and what was learnt from standbys may be stale, for the pools whose
+  // key begins like this.
+  void forget_verdicts(std::string_view pools = {});
   // A server said that a plan's result type has changed: every statement is parsed again at its next use.
   void expire_plans() { statements.expire_all(); }
 
@@ -50,7 +53,7 @@ struct Tables {
   void forget_unused();
 
   std::unique_ptr<protocol::sql::ShapeStore> shapes_;
-  std::map<std::string, std::weak_ptr<protocol::sql::Classifier>> classifiers_;  // by pool and functions
+  std::map<std::string, std::weak_ptr<protocol::sql::Classifier>, std::less<>> classifiers_;  // by pool and functions
   std::size_t swept_at_ = 64;
   std::shared_ptr<protocol::sql::Classifier> blind_;
   std::vector<std::shared_ptr<const config::EffectiveSettings>> effective_;

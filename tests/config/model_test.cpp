@@ -31,6 +31,19 @@ TEST(Config, finds_no_database_without_a_star) {
   EXPECT_EQ(config.find_database("*"), nullptr);
 }
 
+TEST(Config, knows_which_clusters_are_one_under_several_names) {
+  Config config;
+  config.clusters = {{.name = "all", .members = {{.name = "a", .host = "pg1"}, {.name = "b", .host = "pg2"}}},
+                     {.name = "second", .members = {{.name = "x", .host = "pg2"}}},
+                     {.name = "port", .members = {{.name = "a", .host = "pg1", .port = 5433}}},
+                     {.name = "first", .members = {{.name = "y", .host = "pg1"}}}};
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(config.sharing_servers_with("all"), (Names{"all", "second", "first"}));
+  EXPECT_EQ(config.sharing_servers_with("first"), (Names{"first", "all", "second"})) << "by way of another one";
+  EXPECT_EQ(config.sharing_servers_with("port"), (Names{"port"}));
+  EXPECT_EQ(config.sharing_servers_with("gone"), (Names{"gone"}));
+}
+
 TEST(Config, finds_users_and_clusters_by_their_exact_name) {
   const auto config = three_databases();
   EXPECT_EQ(config.find_user("joe"), &config.users[0]);

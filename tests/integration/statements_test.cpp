@@ -2,6 +2,7 @@
 // errors make the proxy forget what servers have parsed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <functional>
 #include <ostream>
@@ -94,6 +95,88 @@ INSTANTIATE_TEST_SUITE_P(
                       Endless{"binds_at_once", "", "", wire::bind(long_name), 12'000, false},
                       Endless{"parses_at_once", known, "1", wire::parse(long_name, "SELECT 2"), 12'000, false}),
     [](const auto& endless) { return std::string(endless.param.name); });
+
+// The kind: one tenant's DDL makes what is known of other databases old. Seen from outside: a Parse alone is answered
+// without a server as long as nothing has changed since that text was parsed, and waits for the only server otherwise.
+class OtherDatabases : public Statements {
+ protected:
+  static void SetUpTestSuite() {
+    Statements::SetUpTestSuite();
+    server_->exec("CREATE DATABASE neighbour OWNER app");
+  }
+
+  static std::vector<std::pair<std::string, std::string>> of_neighbour() { return {{"database", "neighbour"}}; }
+  static bool has_input(const PeerConnection& client) {
+    pollfd watched{.fd = client.fd(), .events = POLLIN, .revents = 0};
+    return ::poll(&watched, 1, 0) == 1;
+  }
+  // Whether the text, which was parsed just now, still counts as known after `change`, in the neighbour's database.
+  bool known_after(const std::function<void()>& change) {
+    auto client = wire::log_in(proxy_.port(), of_neighbour());
+    auto holder = wire::log_in(proxy_.port(), of_neighbour());
+    client->send(wire::parse("a", "SELECT 4711") + wire::sync());
+    EXPECT_EQ(client->read_until('Z'), "1Z");
+    holder->send(wire::query("BEGIN; SELECT 1 FOR UPDATE"));
+    EXPECT_EQ(holder->read_until('Z'), "CTDCZ");
+    change();
+    client->send(wire::parse("b", "SELECT 4711") + wire::sync());
+    bool waits = false;
+    EXPECT_TRUE(wait_until(10s, [&] {
+      waits = proxy_.metric("holdfast_clients_waiting") == 1;
+      return waits || has_input(*client);
+    }));
+    holder->send(wire::query("ROLLBACK"));
+    EXPECT_EQ(holder->read_until('Z'), "CZ");
+    EXPECT_EQ(client->read_until('Z'), "1Z");
+    return !waits;
+  }
+  // A Parse counts for a second: on a slow machine that may be over.
+  bool ever_known_after(const std::function<void()>& change) {
+    for (int i = 0; i < 50; ++i) {
+      if (known_after(change)) return true;
+    }
+    return false;
+  }
+};
+
+TEST_F(OtherDatabases, are_not_parsed_again_for_ddl_that_is_not_theirs) {
+  auto here = proxy_.connect();
+  EXPECT_TRUE(ever_known_after([] {})) << "nothing has happened";
+  EXPECT_TRUE(ever_known_after([&] { here.exec("CREATE TABLE passing (a int); DROP TABLE passing"); }));
+}
+
+TEST_F(OtherDatabases, are_parsed_again_for_ddl_on_what_all_share) {
+  server_->exec("ALTER ROLE app CREATEROLE");
+  auto here = proxy_.connect();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(known_after([&] { here.exec("CREATE ROLE passing"); }));
+    EXPECT_FALSE(known_after([&] { here.exec("DROP ROLE passing"); }));
+  }
+  server_->exec("ALTER ROLE app NOCREATEROLE");
+}
+
+TEST_F(OtherDatabases, are_not_asked_for_hidden_code_for_ddl_that_is_not_theirs) {
+  auto here = proxy_.connect();
+  auto there = wire::log_in(proxy_.port(), of_neighbour());
+  const auto ask = [&] {
+    there->send(wire::query("SELECT 1"));
+    EXPECT_EQ(wire::read_value(*there), "1");
+  };
+  const auto audits = [&] { return proxy_.metric("holdfast_catalogue_audits_total").value_or(0); };
+  // They are asked once a second as well, so that some rounds say nothing. Its own DDL has its database asked, always.
+  bool once = false;
+  for (int i = 0; i < 50 && !once; ++i) {
+    ask();
+    ask();  // its server has come back from the first
+    const auto before = audits();
+    here.exec("CREATE TABLE passing (a int); DROP TABLE passing");
+    ASSERT_TRUE(wait_until(10s, [&] { return audits() > before; }));
+    ask();
+    ask();
+    once = audits() == before + 1;
+  }
+  EXPECT_TRUE(once);
+}
 
 class PlanErrors : public Statements {
  protected:

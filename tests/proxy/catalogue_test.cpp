@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace holdfast::proxy {
 namespace {
 
@@ -11,51 +13,60 @@ using protocol::Hidden;
 
 class CatalogueTest : public ::testing::Test {
  protected:
-  Catalogue catalogue;
+  // What a server says that was asked just now.
+  void learn(Hidden hidden, TimePoint::duration took = 3ms) { catalogue.learn(hidden, catalogue.schema(), now, took); }
+
+  Catalogue::Numbers numbers{0};
+  Catalogue catalogue{numbers};
   TimePoint now{100s};
 };
 
 TEST_F(CatalogueTest, is_asked_before_anything_is_known) {
-  EXPECT_FALSE(catalogue.known(1, now));
-  EXPECT_FALSE(catalogue.known(1, now)) << "whoever comes before the answer asks as well";
+  EXPECT_FALSE(catalogue.known(now));
+  EXPECT_FALSE(catalogue.known(now)) << "whoever comes before the answer asks as well";
   EXPECT_EQ(catalogue.hidden(), Hidden::anything);
-  catalogue.learn(Hidden::nothing, 1, now, 3ms);
-  EXPECT_EQ(catalogue.known(1, now), Hidden::nothing);
+  learn(Hidden::nothing);
+  EXPECT_EQ(catalogue.known(now), Hidden::nothing);
 }
 
 TEST_F(CatalogueTest, is_asked_again_after_ddl) {
-  catalogue.learn(Hidden::nothing, 1, now, 3ms);
-  EXPECT_FALSE(catalogue.known(2, now));
-  catalogue.learn(Hidden::writes_leave, 1, now, 3ms);
-  EXPECT_FALSE(catalogue.known(2, now)) << "that answer is from before it";
-  catalogue.learn(Hidden::writes_leave, 2, now, 3ms);
-  EXPECT_EQ(catalogue.known(2, now), Hidden::writes_leave);
+  learn(Hidden::nothing);
+  const auto before = catalogue.schema();
+  catalogue.changed();
+  EXPECT_GT(catalogue.schema(), before);
+  EXPECT_FALSE(catalogue.known(now));
+  catalogue.learn(Hidden::writes_leave, before, now, 3ms);
+  EXPECT_FALSE(catalogue.known(now)) << "that answer is from before it";
+  learn(Hidden::writes_leave);
+  EXPECT_EQ(catalogue.known(now), Hidden::writes_leave);
 }
 
 TEST_F(CatalogueTest, an_answer_that_comes_late_replaces_no_newer_one) {
-  catalogue.learn(Hidden::writes_leave, 2, now, 3ms);
-  catalogue.learn(Hidden::nothing, 1, now, 3ms);
-  EXPECT_EQ(catalogue.known(2, now), Hidden::writes_leave);
+  const auto before = catalogue.schema();
+  catalogue.changed();
+  learn(Hidden::writes_leave);
+  catalogue.learn(Hidden::nothing, before, now, 3ms);
+  EXPECT_EQ(catalogue.known(now), Hidden::writes_leave);
   EXPECT_EQ(catalogue.hidden(), Hidden::writes_leave);
 }
 
 TEST_F(CatalogueTest, is_asked_by_one_when_its_time_has_come) {
-  catalogue.learn(Hidden::nothing, 1, now, 3ms);
+  learn(Hidden::nothing);
   now += 999ms;
-  EXPECT_TRUE(catalogue.known(1, now));
+  EXPECT_TRUE(catalogue.known(now));
   now += 1ms;
-  EXPECT_FALSE(catalogue.known(1, now));
-  EXPECT_EQ(catalogue.known(1, now), Hidden::nothing) << "the others go by the last answer";
+  EXPECT_FALSE(catalogue.known(now));
+  EXPECT_EQ(catalogue.known(now), Hidden::nothing) << "the others go by the last answer";
   now += 1s;
-  EXPECT_FALSE(catalogue.known(1, now)) << "the first one never came back";
+  EXPECT_FALSE(catalogue.known(now)) << "the first one never came back";
 }
 
 TEST_F(CatalogueTest, is_asked_less_often_where_that_is_expensive) {
-  catalogue.learn(Hidden::nothing, 1, now, 50ms);
+  learn(Hidden::nothing, 50ms);
   now += 4999ms;
-  EXPECT_TRUE(catalogue.known(1, now));
+  EXPECT_TRUE(catalogue.known(now));
   now += 1ms;
-  EXPECT_FALSE(catalogue.known(1, now));
+  EXPECT_FALSE(catalogue.known(now));
 }
 
 TEST(CatalogueBookTest, has_one_for_all_users_of_a_database) {
@@ -64,6 +75,49 @@ TEST(CatalogueBookTest, has_one_for_all_users_of_a_database) {
   EXPECT_EQ(book.find("main", "app"), one);
   EXPECT_NE(book.find("main", "other"), one);
   EXPECT_NE(book.find("second", "app"), one);
+}
+
+// The kind: DDL of one tenant makes what is known of another one old.
+TEST(CatalogueBookTest, ddl_concerns_its_own_database) {
+  CatalogueBook book;
+  const auto changed = book.find("main", "app");
+  const auto same_cluster = book.find("main", "other");
+  const auto same_name = book.find("second", "app");
+  const TimePoint now{100s};
+  for (const auto& catalogue : {changed, same_cluster, same_name}) {
+    catalogue->learn(Hidden::nothing, catalogue->schema(), now, 3ms);
+  }
+  const auto before = std::array{same_cluster->schema(), same_name->schema()};
+  book.changed("main", "app");
+  EXPECT_FALSE(changed->known(now));
+  EXPECT_TRUE(same_cluster->known(now));
+  EXPECT_TRUE(same_name->known(now));
+  EXPECT_EQ(before, (std::array{same_cluster->schema(), same_name->schema()}));
+  book.changed("main", "unknown");
+  EXPECT_TRUE(same_cluster->known(now));
+}
+
+// Roles, databases and tablespaces belong to all databases of a cluster.
+TEST(CatalogueBookTest, ddl_on_what_databases_share_concerns_all_of_the_cluster) {
+  CatalogueBook book;
+  const auto one = book.find("main", "app");
+  const auto other = book.find("main", "other");
+  const auto elsewhere = book.find("main2", "app");
+  const TimePoint now{100s};
+  for (const auto& catalogue : {one, other, elsewhere}) {
+    catalogue->learn(Hidden::nothing, catalogue->schema(), now, 3ms);
+  }
+  book.changed("main");
+  EXPECT_FALSE(one->known(now));
+  EXPECT_FALSE(other->known(now));
+  EXPECT_TRUE(elsewhere->known(now));
+}
+
+// A Parse may be trusted for a second: longer than a database without clients is remembered.
+TEST(CatalogueBookTest, a_database_that_was_forgotten_does_not_begin_where_it_began_before) {
+  CatalogueBook book;
+  const auto before = book.find("main", "app")->schema();
+  EXPECT_GT(book.find("main", "app")->schema(), before) << "DDL may have been seen in between";
 }
 
 }  // namespace

@@ -349,6 +349,31 @@ TEST_F(ConversationTest, ddl_changes_the_schema_when_its_transaction_has_ended) 
   talk.client(query("COMMIT"));
   talk.server(complete("COMMIT") + ready());
   EXPECT_TRUE(talk.after.schema_changed);
+  EXPECT_FALSE(talk.after.shared_schema_changed);
+}
+
+TEST_F(ConversationTest, ddl_on_what_databases_share_is_said_to_be) {
+  talk.answers_locally = false;
+  for (const char* sql : {"CREATE ROLE joe", "ALTER ROLE joe SET work_mem = '4MB'", "GRANT joe TO app", "DROP DATABASE d",
+                          "ALTER DATABASE d SET search_path = a", "DROP TABLESPACE far"}) {
+    talk.client(query(sql));
+    talk.server(complete("DONE") + ready());
+    EXPECT_TRUE(talk.after.schema_changed) << sql;
+    EXPECT_TRUE(talk.after.shared_schema_changed) << sql;
+    talk.after = {};
+  }
+  talk.client(query("BEGIN"));
+  talk.server(complete("BEGIN") + ready('T'));
+  talk.client(query("DROP ROLE joe"));
+  talk.server(complete("DROP ROLE") + ready('T'));
+  talk.client(query("COMMIT"));
+  talk.server(complete("COMMIT") + ready());
+  EXPECT_TRUE(talk.after.shared_schema_changed);
+  talk.after = {};
+  talk.client(query("CREATE TABLE t (a int)"));
+  talk.server(complete("CREATE TABLE") + ready());
+  EXPECT_TRUE(talk.after.schema_changed);
+  EXPECT_FALSE(talk.after.shared_schema_changed) << "the next unit's is its own";
 }
 
 TEST_F(ConversationTest, plan_whose_result_type_changed_expires_plans_and_no_other_0a000_does) {

@@ -284,6 +284,7 @@ class Talk {
     after.began |= pass.began;
     after.wrote |= pass.wrote;
     after.schema_changed |= pass.schema_changed;
+    after.shared_schema_changed |= pass.shared_schema_changed;
     after.plans_expired |= pass.plans_expired;
   }
   void unlink_if_done() {
