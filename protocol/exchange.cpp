@@ -138,13 +138,13 @@ Reply Exchange::on_answer(char tag) {
 // An Execute was answered in full.
 void Exchange::executed(Trait traits) {
   if (!has(traits, Trait::repeatable)) wrote_ = true;
-  if (has(traits, Trait::begins)) {
-    begun_ = true;
-    block_ended_ = false;
-  }
   if (has(traits, Trait::commits | Trait::rolls_back | Trait::may_commit)) {
     begun_ = wrote_ = false;
     block_ended_ = true;
+  }
+  if (has(traits, Trait::begins)) {  // behind the end: AND CHAIN is both
+    begun_ = true;
+    block_ended_ = false;
   }
   if (has(traits, Trait::commits | Trait::may_commit)) committed_ = true;
 }

@@ -144,7 +144,7 @@ Loss Exchange::on_server_lost() const {
   loss.copy_in = copy_ == Copy::in;
   // The status of the last ReadyForQuery, corrected by what was answered since.
   const bool in_block = begun_ || (status_ != 'I' && !block_ended_);
-  Certainty certainty(in_block, status_ == 'E' && !block_ended_, wrote_);
+  Certainty certainty(in_block, status_ == 'E' && !block_ended_ && !begun_, wrote_);
   Debt debt(loss, in_block);
   bool can_repeat = status_ == 'I' && !delivered_ && copy_ == Copy::none && !doubtful();
   bool batch_failed = skipping_;

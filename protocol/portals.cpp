@@ -20,6 +20,7 @@ Trait traits_of(const sql::Verdict& verdict) {
   }
   const auto opaque =
       Effect::ddl | Effect::unknown_function | Effect::unparsed | Effect::database_ddl | Effect::commits_itself;
+  if (verdict.chains) traits |= Trait::begins;
   if (has(verdict.effects, opaque)) traits |= Trait::commits_itself;
   if (verdict.returns_after_commit || has(verdict.effects, Effect::unparsed)) traits |= Trait::may_commit;
   return traits;

@@ -18,7 +18,7 @@ enum class Origin : std::uint8_t {
 enum class Trait : std::uint8_t {
   none = 0,
   repeatable = 1U << 0,      // a proven read (sql::Verdict::repeatable), or a BEGIN: running it again changes nothing
-  begins = 1U << 1,          // BEGIN, START TRANSACTION
+  begins = 1U << 1,          // BEGIN, START TRANSACTION, … AND CHAIN; a string that leaves a block open
   commits = 1U << 2,         // COMMIT, END, PREPARE TRANSACTION
   rolls_back = 1U << 3,      // ROLLBACK, ABORT; not ROLLBACK TO
   commits_itself = 1U << 4,  // outside a block it may commit before its Sync: VACUUM, CREATE DATABASE, CALL, DO

@@ -430,6 +430,21 @@ void Analysis::call(Index node) {
   }
 }
 
+// Whether a block is open behind a statement that controls transactions, given whether there was one before it.
+bool leaves_open(const Verdict& verdict, bool open) {
+  switch (verdict.control) {
+    case TransactionControl::begin:
+    case TransactionControl::begin_read_only: return true;
+    case TransactionControl::commit:
+    case TransactionControl::rollback:
+    case TransactionControl::prepare_transaction: return verdict.chains;
+    case TransactionControl::none:
+    case TransactionControl::savepoint:
+    case TransactionControl::other: break;
+  }
+  return open;
+}
+
 }  // namespace
 
 Verdict unite(const Verdict& a, const Verdict& b) {
@@ -452,15 +467,20 @@ Verdict analyze(const ParseTree& tree, const ReadFunctions& read_functions) {
   Verdict all{.access = Access::nothing, .statements = 0};
   Index statements = tree.member(0, "stmts");
   bool control = false;
+  bool open = false;  // the string leaves a block open that it has begun
   for (Index at = tree.first(statements); at != none; at = tree.next(statements, at)) {
     Index node = tree.first(tree.member(at, "stmt"));
     if (node == none) continue;
     Analysis analysis(tree, read_functions);
     analysis.statement(node);
     control |= analysis.ends_or_begins();
+    if (analysis.ends_or_begins()) open = leaves_open(analysis.verdict(), open);
     all = all.statements == 0 ? analysis.verdict() : unite(all, analysis.verdict());
   }
-  if (all.statements > 1) all.returns_after_commit = control;
+  if (all.statements > 1) {
+    all.returns_after_commit = control;
+    all.chains = open;
+  }
   return all;
 }
 

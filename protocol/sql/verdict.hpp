@@ -90,7 +90,7 @@ struct Verdict {
   bool returns_after_commit = false;  // several statements with transaction control: it may go on after a COMMIT
   bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
   bool only_asks = false;        // it must run on the primary, but changes nothing that another session could see
-  bool chains = false;           // COMMIT AND CHAIN, ROLLBACK AND CHAIN: the next block begins at once
+  bool chains = false;           // the last control of its transaction is AND CHAIN or, in a string of several, BEGIN
   Deferrable deferrable = Deferrable::no;
   Hint hint = Hint::none;  // never changes the fields above: the router decides which wins
   // A proven read: may be sent a second time when a server died and no byte of its answer was passed on.

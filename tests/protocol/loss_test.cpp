@@ -208,6 +208,54 @@ TEST_F(LossTest, behind_an_answered_rollback_nothing_is_certain) {
   EXPECT_EQ(units(), "SI ");
 }
 
+// The COMMIT ends the block that began in this batch, not the failed one that the last ReadyForQuery spoke of.
+TEST_F(LossTest, a_commit_behind_an_answered_rollback_and_begin_is_unknown) {
+  begin_block('E');
+  statement(Trait::rolls_back);
+  statement(Trait::begins | Trait::repeatable);
+  statement(write);
+  receive("12C12C12C");
+  statement(Trait::commits);
+  sync();
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "SI ");
+}
+
+// … AND CHAIN: what the client sends next is meant for the next block.
+TEST_F(LossTest, an_end_that_chains_leaves_the_client_in_a_failed_block) {
+  begin_block();
+  query(Trait::commits | Trait::begins);
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "QE ");
+}
+
+TEST_F(LossTest, a_rollback_that_chains_is_certain) {
+  begin_block();
+  query(Trait::rolls_back | Trait::begins);
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "QE ");
+}
+
+TEST_F(LossTest, behind_an_answered_chain_the_next_block_is_open) {
+  for (const Trait end : {Trait::commits, Trait::rolls_back}) {
+    exchange.reset('E');
+    statement(end | Trait::begins);
+    receive("12C");
+    EXPECT_EQ(exchange.on_server_lost().status_after, 'E');
+    statement(write);
+    statement(Trait::commits);
+    sync();
+    EXPECT_EQ(outcome(), Outcome::unknown) << "the block that it ends has not failed";
+  }
+}
+
+// As BEGIN; INSERT …; in one Query: the client means what it sends next to run inside.
+TEST_F(LossTest, a_string_that_leaves_its_block_open_leaves_the_client_in_a_failed_one) {
+  query(Trait::may_commit | Trait::begins);
+  EXPECT_EQ(outcome(), Outcome::unknown);
+  EXPECT_EQ(units(), "QE ");
+}
+
 TEST_F(LossTest, a_rollback_ends_the_block_that_began_in_its_batch) {
   statement(Trait::begins | Trait::repeatable);
   statement(write);

@@ -289,6 +289,16 @@ TEST(Classify, reads_chains) {
     EXPECT_FALSE(of(sql).chains) << sql;
 }
 
+TEST(Classify, reads_which_strings_leave_a_block_open) {
+  for (std::string_view sql :
+       {"begin; insert into t values (1)", "select 1; begin read only", "commit; begin", "rollback; begin; savepoint a",
+        "begin; savepoint a; rollback to a", "begin; commit and chain", "commit and chain; select 1"})
+    EXPECT_TRUE(of(sql).chains) << sql;
+  for (std::string_view sql : {"begin; select 1; commit", "select 1; commit; select 2", "commit and chain; rollback",
+                               "begin; prepare transaction 'x'", "select 1; select 2"})
+    EXPECT_FALSE(of(sql).chains) << sql;
+}
+
 TEST(Classify, reads_the_end_of_transactions) {
   for (std::string_view sql : {"commit", "end", "commit and chain", "end work"}) {
     EXPECT_EQ(control(sql), TransactionControl::commit);
