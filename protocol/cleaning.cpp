@@ -1,5 +1,6 @@
 #include "protocol/cleaning.hpp"
 
+#include "protocol/backend.hpp"
 #include "protocol/frontend.hpp"
 
 namespace holdfast::protocol {
@@ -41,6 +42,20 @@ void Cleaning::end_what_runs(ServerSession& server, std::vector<std::byte>& out)
   }
 }
 
+void Cleaning::failed(Bytes body) {
+  if (state_ != State::auditing) {
+    failed_ = true;
+    return;
+  }
+  const auto fields = parse_error(body);
+  audit_failure_ = fields ? Error{.state = fields->state, .message = std::string(fields->message)} : fields.error();
+}
+
+std::optional<Cleaning::Audit> Cleaning::lost() const {
+  if (state_ != State::auditing) return std::nullopt;
+  return Audit{.failure = Error{sqlstate::connection_failure, "the connection ended before the answer"}};
+}
+
 Cleaning::Step Cleaning::next(ServerSession& server, Cancels cancels, std::vector<std::byte>& out) {
   auto& exchange = server.exchange;
   if (failed_ || exchange.broken() || server.owed() > 0 || has(server.dirt(), Effect::load)) return Step::close;
@@ -73,9 +88,11 @@ Cleaning::Step Cleaning::next(ServerSession& server, Cancels cancels, std::vecto
     return Step::send;
   }
   if (state_ == State::auditing) {
-    // Whoever doesn't answer may have anything.
-    finished_ = audit_failed_ ? Hidden::anything : audited_.value_or(Hidden::anything);
-    server.judge(*finished_);
+    if (!audit_failure_ && !audited_) {
+      audit_failure_ = Error{sqlstate::protocol_violation, "the answer has not the form of the query's"};
+    }
+    finished_ = Audit{.hidden = audit_failure_ ? Hidden::anything : *audited_, .failure = std::move(audit_failure_)};
+    server.judge(finished_->hidden);
   } else if (server.unproven()) {
     // Also if everything is discarded: custom settings stay behind.
     state_ = State::auditing;

@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+#include "protocol/catalogue_audit.hpp"
+#include "protocol/error.hpp"
 #include "protocol/server_session.hpp"
 
 namespace holdfast::protocol {
@@ -46,14 +48,22 @@ class Cleaning {
   };
 
   [[nodiscard]] Step next(ServerSession& server, Cancels cancels, std::vector<std::byte>& out);
-  // An ErrorResponse came to a message of our own.
-  void failed() { (state_ == State::auditing ? audit_failed_ : failed_) = true; }
+  // What an audit came to. One that failed leaves it open what the database's code does: it may do anything.
+  struct Audit {
+    Hidden hidden = Hidden::anything;
+    std::optional<Error> failure;
+  };
+
+  // An ErrorResponse with this body came to a message of our own.
+  void failed(Bytes body);
   // A DataRow came to a message of our own.
   void row(Bytes body) {
     if (state_ == State::auditing) audited_ = read_audit(body);
   }
-  // What the audit that has just ended found out; once.
-  [[nodiscard]] std::optional<Hidden> take_audit() { return std::exchange(finished_, std::nullopt); }
+  // The audit that has just ended; once.
+  [[nodiscard]] std::optional<Audit> take_audit() { return std::exchange(finished_, std::nullopt); }
+  // The connection has ended: the audit that ran has failed as well.
+  [[nodiscard]] std::optional<Audit> lost() const;
   [[nodiscard]] State state() const { return state_; }
   // Whether DISCARD ALL ran; for a counter.
   [[nodiscard]] bool discarded() const { return discarded_; }
@@ -67,9 +77,9 @@ class Cleaning {
   bool copy_ended_ = false;
   bool failed_ = false;
   bool discarded_ = false;
-  bool audit_failed_ = false;
+  std::optional<Error> audit_failure_;
   std::optional<Hidden> audited_;
-  std::optional<Hidden> finished_;
+  std::optional<Audit> finished_;
 };
 
 }  // namespace holdfast::protocol

@@ -92,6 +92,7 @@ struct Counters {
   Counter servers_closed;
   Counter servers_cleaned;  // DISCARD ALL before reuse
   Counter catalogue_audits;  // queries for hidden code
+  Counter catalogue_audits_failed;
   Counter handovers;        // servers given to another worker
   Counter holds;            // times a client began to wait for a primary
   Counter holds_timed_out;

@@ -1,5 +1,5 @@
-// What is known of the catalogue of each database, shared by all workers: when it was last seen to change, and its hidden
-// code (protocol/catalogue_audit).
+// What is known of the catalogue of each database, shared by all workers: when it was last seen to change, and its
+// hidden code (protocol/catalogue_audit).
 //
 // Task: numbers the states of a catalogue, so that what was concluded from an earlier one is known to be old
 // (protocol/vintage); DDL in one database says nothing about another one. Says whether a server may be given to the next client as it is, or must first be cleaned, or asked. It is asked
@@ -22,6 +22,15 @@
 #include "proxy/io/wheel.hpp"
 
 namespace holdfast::proxy {
+
+// What the log says of a database's audits; the value is the event's name.
+enum class AuditEvent : std::uint8_t {
+  catalogue_audit_failed,     // until one succeeds, servers are cleaned behind every client
+  catalogue_audit_succeeded,  // after one that failed
+};
+[[nodiscard]] constexpr const char* name_of(AuditEvent event) {
+  return event == AuditEvent::catalogue_audit_failed ? "catalogue_audit_failed" : "catalogue_audit_succeeded";
+}
 
 class Catalogue {
  public:
@@ -68,7 +77,22 @@ class Catalogue {
     due_.store((now + pause).time_since_epoch().count(), std::memory_order_relaxed);
   }
 
+  // An audit has ended. The event that the log should tell: when they begin to fail and when they succeed again, not
+  // each time; and where some succeed while others fail, as of users with different rights, once a minute.
+  [[nodiscard]] std::optional<AuditEvent> audited(bool failed, TimePoint now) {
+    auto told = told_.load(std::memory_order_relaxed);
+    if (failing(told) == failed) return std::nullopt;
+    if (failed && told != 0 && now.time_since_epoch().count() - told / 2 < TimePoint::duration(quiet).count()) {
+      return std::nullopt;
+    }
+    const auto telling = failed ? now.time_since_epoch().count() * 2 + 1 : told - 1;
+    if (!told_.compare_exchange_strong(told, telling, std::memory_order_relaxed)) return std::nullopt;
+    return failed ? AuditEvent::catalogue_audit_failed : AuditEvent::catalogue_audit_succeeded;
+  }
+
  private:
+  static constexpr std::chrono::minutes quiet{1};
+  static bool failing(TimePoint::rep told) { return told % 2 != 0; }
   static constexpr std::chrono::seconds shortest{1};
   static constexpr int share = 100;
 
@@ -83,6 +107,8 @@ class Catalogue {
   // The answer and the state of the schema that it is about, in one word: no reader mixes two.
   std::atomic<std::uint64_t> answer_{static_cast<std::uint64_t>(Hidden::anything)};
   std::atomic<TimePoint::rep> due_{0};
+  // When a failure was last told, times two; plus one while they fail. 0: never.
+  std::atomic<TimePoint::rep> told_{0};
 };
 
 // Finds the catalogue of a database; made on first use and kept while a pool uses it. Outlives them.
@@ -106,8 +132,8 @@ class CatalogueBook {
   // … of what all databases of the cluster share.
   void changed(const std::string& cluster) {
     const std::lock_guard lock(mutex_);
-    for (auto entry = book_.lower_bound({cluster, {}}); entry != book_.end() && entry->first.first == cluster; ++entry) {
-      if (const auto catalogue = entry->second.lock()) catalogue->changed();
+    for (auto at = book_.lower_bound({cluster, {}}); at != book_.end() && at->first.first == cluster; ++at) {
+      if (const auto catalogue = at->second.lock()) catalogue->changed();
     }
   }
 

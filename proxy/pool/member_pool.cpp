@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "protocol/invariant.hpp"
+#include "proxy/base/log.hpp"
 #include "proxy/pool/canceller.hpp"
 #include "proxy/pool/connector.hpp"
 #include "proxy/pool/handover.hpp"
@@ -108,10 +109,30 @@ void MemberPool::returned(ServerLink& server) {
 }
 
 // The audit has been answered: all pools of the database know.
-void MemberPool::learn_hidden(ServerLink& server, protocol::Hidden hidden) {
+void MemberPool::audit_ended(ServerLink& server, const protocol::Cleaning::Audit& audit) {
   const auto now = std::chrono::steady_clock::now();
-  pool_.catalogue().learn(hidden, server.audit_schema_, now, now - server.sent_at);
-  pool_.context().counters.catalogue_audits.add();
+  pool_.catalogue().learn(audit.hidden, server.audit_schema_, now, now - server.sent_at);
+  tell_audit(server, audit.failure);
+}
+
+void MemberPool::tell_audit(ServerLink& server, const std::optional<Error>& failure) {
+  const auto& context = pool_.context();
+  context.counters.catalogue_audits.add();
+  if (failure) context.counters.catalogue_audits_failed.add();
+  const auto event = pool_.catalogue().audited(failure.has_value(), std::chrono::steady_clock::now());
+  if (!event) return;
+  const auto* member = status();
+  const auto& key = pool_.key();
+  // Behind a FATAL the connection ends: that is the reason, and not its end.
+  const auto& state = server.last_word ? server.last_word->state : failure.value_or(Error{}).state;
+  log_event(failure ? LogLevel::warning : LogLevel::info, name_of(*event),
+            {{"cluster", key.cluster},
+             {"member", member != nullptr ? member->name : std::string()},
+             {"database", key.database},
+             {"user", key.user},
+             {"sqlstate", failure ? std::string(state.view()) : std::string()},
+             {"reason", failure ? failure->message : std::string()},
+             {"effect", failure ? "servers are cleaned behind every client" : ""}});
 }
 
 void MemberPool::clean(ServerLink& server) {
@@ -123,7 +144,7 @@ void MemberPool::clean(ServerLink& server) {
     const bool possible = server.cancel_next_ && server.can_be_canceled();
     const auto step =
         server.cleaning_->next(server.session, {.under_way = server.cancels_ > 0, .possible = possible}, out);
-    if (const auto hidden = server.cleaning_->take_audit()) learn_hidden(server, *hidden);
+    if (const auto audit = server.cleaning_->take_audit()) audit_ended(server, *audit);
     switch (step) {
       case Step::wait: return;
       case Step::cancel: cancel_query(server); continue;
@@ -201,6 +222,9 @@ void MemberPool::ready(ServerLink& server) {
 
 void MemberPool::gone(ServerLink& server) {
   note_left_write(server);
+  if (server.cleaning_ && !pool_.context().stopping) {
+    if (const auto audit = server.cleaning_->lost()) tell_audit(server, audit->failure);
+  }
   server.link.close();
   server.state_ = ServerLink::State::closed;
   server.leave();

@@ -92,7 +92,8 @@ class MemberPool {
   [[nodiscard]] bool hand_over(ServerLink& server);
   void give_back(Permit permit);
   void update_want();
-  void learn_hidden(ServerLink& server, protocol::Hidden hidden);
+  void audit_ended(ServerLink& server, const protocol::Cleaning::Audit& audit);
+  void tell_audit(ServerLink& server, const std::optional<Error>& failure);
   [[nodiscard]] std::optional<TimePoint> oldest_wait() const;
   void fail_line(const Error& error);
   [[nodiscard]] const health::MemberStatus* status() const;

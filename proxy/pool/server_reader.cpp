@@ -111,7 +111,7 @@ class ServerReader {
     const Reply reply = server_.session.exchange.received(frame.tag, frame.body());
     if (reply.action == Reply::Action::fatal || reply.action == Reply::Action::unexpected) return false;
     if (frame.tag == tag::error_response && reply.action == Reply::Action::swallow && server_.cleaning_) {
-      server_.cleaning_->failed();
+      server_.cleaning_->failed(frame.last ? frame.body() : protocol::Bytes());
     }
     server_.session.settle(reply, [](std::uint32_t, protocol::Outcome) {});
     if (frame.tag == tag::ready_for_query) server_.unit_ended();

@@ -352,6 +352,34 @@ TEST_F(Pools, a_statement_for_a_dead_server_goes_to_another) {
       << "the server was not dead when the statement was sent";
 }
 
+// The database can't be asked for hidden code: its servers are cleaned, and the log says why, once.
+TEST_F(Pools, an_audit_that_fails_is_told_once) {
+  const auto count = [](const std::string& log, const std::string& event) {
+    std::size_t found = 0;
+    for (auto at = log.find(event); at != std::string::npos; at = log.find(event, at + 1)) ++found;
+    return found;
+  };
+  server_->exec("GRANT CREATE ON SCHEMA public TO app; REVOKE SELECT ON pg_catalog.pg_proc FROM PUBLIC");
+  const Holdfast proxy(pool("size: 2, wait_timeout: 10s"));
+  const auto failed = [&] { return proxy.metric("holdfast_catalogue_audits_failed_total").value_or(0); };
+  auto client = proxy.connect();
+  for (int i = 1; i <= 3; ++i) {
+    client.exec("CREATE TABLE passing (a int); DROP TABLE passing");  // everything that was known is old
+    ASSERT_TRUE(wait_until(10s, [&] { return failed() >= i; })) << i;
+  }
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_servers_cleaned_total") >= 3; }));
+  server_->exec("GRANT SELECT ON pg_catalog.pg_proc TO PUBLIC");
+  client.exec("CREATE TABLE passing (a int); DROP TABLE passing");
+  ASSERT_TRUE(proxy.wait_log("catalogue_audit_succeeded"));
+  const auto log = proxy.log();
+  EXPECT_EQ(count(log, "catalogue_audit_failed"), 1U) << log;
+  EXPECT_EQ(count(log, "catalogue_audit_succeeded"), 1U) << log;
+  const auto line = log.substr(log.find("catalogue_audit_failed"));
+  EXPECT_TRUE(line.starts_with("catalogue_audit_failed cluster=main member=pg1 database=app user=app sqlstate=42501 "
+                               "reason=\"permission denied for table pg_proc\""))
+      << line.substr(0, line.find('\n'));
+}
+
 std::string parse(const std::string& name, const std::string& sql) {
   return message_bytes('P', name + '\0' + sql + "\0\0\0"s);
 }

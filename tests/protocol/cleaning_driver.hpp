@@ -41,7 +41,10 @@ class CleaningDriver {
   // False: a link would be closed.
   bool receive(Bytes bytes) {
     good = reader.read(bytes) && good;
-    if (reader.take_own_error()) cleaning.failed();
+    if (const auto error = reader.take_own_error()) {
+      using namespace std::string_literals;
+      cleaning.failed(as_bytes("SERROR\0C"s + std::string(error->state.view()) + "\0Mno\0\0"s));
+    }
     if (reader.take_ready()) cancels.possible = true;
     return good;
   }

@@ -940,7 +940,10 @@ TEST(CleaningAudit, asks_the_catalogue_when_nobody_knows_what_ran) {
   it.cleaning.row(audit_row("2"));
   EXPECT_TRUE(it.receive("C C T D C ZI"));
   EXPECT_EQ(it.ask(), "send Q:DISCARD ALL") << "views may leave something";
-  EXPECT_EQ(it.cleaning.take_audit(), Hidden::reads_leave);
+  const auto found = it.cleaning.take_audit();
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->hidden, Hidden::reads_leave);
+  EXPECT_FALSE(found->failure);
   EXPECT_FALSE(it.cleaning.take_audit()) << "once";
   EXPECT_TRUE(it.receive("C ZI"));
   EXPECT_EQ(it.ask(), "release");
@@ -955,7 +958,7 @@ TEST(CleaningAudit, of_a_harmless_database_releases_as_it_is) {
   it.cleaning.row(audit_row("0"));
   EXPECT_TRUE(it.receive("C C T D C ZI"));
   EXPECT_EQ(it.ask(), "release");
-  EXPECT_EQ(it.cleaning.take_audit(), Hidden::nothing);
+  EXPECT_EQ(it.cleaning.take_audit()->hidden, Hidden::nothing);
   EXPECT_FALSE(it.cleaning.discarded());
 }
 
@@ -968,10 +971,28 @@ TEST(CleaningAudit, without_an_answer_means_anything) {
     if (!fails) it.cleaning.row(audit_row("much"));
     EXPECT_TRUE(it.receive(fails ? "E57014 ZI" : "C C T D C ZI"));
     EXPECT_EQ(it.ask(), "send Q:DISCARD ALL") << "it is cleaned, and not closed";
-    EXPECT_EQ(it.cleaning.take_audit(), Hidden::anything);
+    const auto found = it.cleaning.take_audit();
+    EXPECT_EQ(found->hidden, Hidden::anything);
+    ASSERT_TRUE(found->failure);
+    EXPECT_EQ(found->failure->state, fails ? std::string_view("57014") : sqlstate::protocol_violation.view());
+    EXPECT_NE(found->failure->message, "");
     EXPECT_TRUE(it.receive("C ZI"));
     EXPECT_EQ(it.ask(), "release");
   }
+}
+
+TEST(CleaningAudit, fails_with_its_connection) {
+  CleaningDriver it;
+  it.session.serves(1);
+  it.session.runs({.access = sql::Access::read});
+  EXPECT_FALSE(it.cleaning.lost()) << "none has begun";
+  EXPECT_EQ(it.ask(), audit);
+  ASSERT_TRUE(it.cleaning.lost());
+  EXPECT_EQ(it.cleaning.lost()->failure->state, sqlstate::connection_failure);
+  it.cleaning.row(audit_row("0"));
+  EXPECT_TRUE(it.receive("C C T D C ZI"));
+  EXPECT_EQ(it.ask(), "release");
+  EXPECT_FALSE(it.cleaning.lost()) << "it has ended";
 }
 
 // DISCARD ALL leaves empty custom settings behind, so that it matters who may have made some.

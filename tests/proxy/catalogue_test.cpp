@@ -69,6 +69,36 @@ TEST_F(CatalogueTest, is_asked_less_often_where_that_is_expensive) {
   EXPECT_FALSE(catalogue.known(now));
 }
 
+TEST_F(CatalogueTest, audits_that_fail_are_told_once_until_one_succeeds) {
+  EXPECT_FALSE(catalogue.audited(false, now));
+  EXPECT_EQ(catalogue.audited(true, now), AuditEvent::catalogue_audit_failed);
+  for (int i = 0; i < 200; ++i) {
+    now += 1s;
+    EXPECT_FALSE(catalogue.audited(true, now));
+  }
+  EXPECT_EQ(catalogue.audited(false, now), AuditEvent::catalogue_audit_succeeded);
+  EXPECT_FALSE(catalogue.audited(false, now));
+  EXPECT_EQ(catalogue.audited(true, now), AuditEvent::catalogue_audit_failed);
+}
+
+// Two users, of whom one may not read the catalogue.
+TEST_F(CatalogueTest, audits_that_fail_now_and_then_are_told_once_a_minute) {
+  int failed = 0;
+  int succeeded = 0;
+  for (int i = 0; i < 600; ++i) {
+    now += 1s;
+    failed += catalogue.audited(true, now).has_value();
+    succeeded += catalogue.audited(false, now).has_value();
+  }
+  EXPECT_EQ(failed, 10);
+  EXPECT_EQ(succeeded, 10);
+}
+
+TEST(AuditEvents, have_names) {
+  EXPECT_STREQ(name_of(AuditEvent::catalogue_audit_failed), "catalogue_audit_failed");
+  EXPECT_STREQ(name_of(AuditEvent::catalogue_audit_succeeded), "catalogue_audit_succeeded");
+}
+
 TEST(CatalogueBookTest, has_one_for_all_users_of_a_database) {
   CatalogueBook book;
   const auto one = book.find("main", "app");

@@ -354,8 +354,8 @@ TEST_F(ConversationTest, ddl_changes_the_schema_when_its_transaction_has_ended) 
 
 TEST_F(ConversationTest, ddl_on_what_databases_share_is_said_to_be) {
   talk.answers_locally = false;
-  for (const char* sql : {"CREATE ROLE joe", "ALTER ROLE joe SET work_mem = '4MB'", "GRANT joe TO app", "DROP DATABASE d",
-                          "ALTER DATABASE d SET search_path = a", "DROP TABLESPACE far"}) {
+  for (const char* sql : {"CREATE ROLE joe", "ALTER ROLE joe SET work_mem = '4MB'", "GRANT joe TO app",
+                          "DROP DATABASE d", "ALTER DATABASE d SET search_path = a", "DROP TABLESPACE far"}) {
     talk.client(query(sql));
     talk.server(complete("DONE") + ready());
     EXPECT_TRUE(talk.after.schema_changed) << sql;
