@@ -74,6 +74,21 @@ TEST_F(MemberPoolTest, a_dirty_server_is_cleaned_before_anybody_gets_it) {
   EXPECT_FALSE(member().lease_now());
 }
 
+// The catalogue is asked on a server whose connection ends: that is no answer, and is counted as none.
+TEST_F(MemberPoolTest, an_audit_that_is_lost_with_its_server_has_failed) {
+  for (const bool shutdown : {false, true}) {
+    auto& server = idle_server();
+    auto lease = member().lease_now();
+    server.session.serves(1);
+    server.session.runs({.access = protocol::sql::Access::write});
+    lease = ServerLease();
+    EXPECT_EQ(server.state(), State::cleaning) << "it is asked";
+    stopping = shutdown;
+    member().gone(server);
+    EXPECT_EQ(counters.catalogue_audits_failed.value(), 1U) << "at the end of the process nothing has failed";
+  }
+}
+
 // The backend waits for the rest of the message, and would take a stranger's bytes for it.
 TEST_F(MemberPoolTest, a_server_that_lacks_a_part_of_a_message_is_closed) {
   auto& server = idle_server();
