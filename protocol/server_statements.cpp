@@ -46,11 +46,12 @@ void ServerStatements::add(StatementRef statement, std::uint32_t cookie) {
   if (was_absent) {
     slot = insert(statement);
   } else if (entries_[slot].removing) {
-    count(*statement);
+    count(entries_[slot]);
   } else {
     unlink(slot);
   }
   Entry& entry = entries_[slot];
+  if (entry.statement != statement) entry.statement = statement;  // it had let go of the text
   entry.parsed = vintage();
   entry.generation = statement->generation();
   entry.altered_in = altered_ ? link_ : 0;
@@ -83,7 +84,7 @@ void ServerStatements::remove(const Statement& statement, std::uint32_t cookie) 
   if (slot == none || entries_[slot].removing) return;
   Entry& entry = entries_[slot];
   unlink(slot);
-  discount(statement);
+  discount(entry);
   entry.removing = true;
   entry.cookie = cookie;
   entry.changed = batch_;
@@ -172,17 +173,18 @@ void ServerStatements::settle_named(const Pending& pending, Outcome outcome) {
     entry.removing = false;
     entry.doubtful = true;
     link_oldest(slot);
-    count(*entry.statement);
+    count(entry);
   } else if (!completed) {
     if (entry.was_absent) {
       unlink(slot);
-      discount(*entry.statement);
+      discount(entry);
       erase(slot);
       return;
     }
     entry.doubtful = true;
   } else {
     entry.statement->confirm(entry.parsed);
+    if (entry.bytes > longest_text) entry.statement = entry.statement->without_text();
   }
 }
 
@@ -205,6 +207,7 @@ std::uint32_t ServerStatements::insert(StatementRef statement) {
     slot = static_cast<std::uint32_t>(entries_.size());
     entries_.emplace_back();
   }
+  entries_[slot].bytes = static_cast<std::uint32_t>(statement->bytes());
   entries_[slot].statement = std::move(statement);
   // Entries that are being removed are indexed too, so entries_ is what counts.
   if (entries_.size() * 2 > index_.size()) {
@@ -212,18 +215,18 @@ std::uint32_t ServerStatements::insert(StatementRef statement) {
   } else {
     index(slot);
   }
-  count(*entries_[slot].statement);
+  count(entries_[slot]);
   return slot;
 }
 
-void ServerStatements::count(const Statement& statement) {
+void ServerStatements::count(const Entry& entry) {
   ++size_;
-  bytes_ += statement.bytes();
+  bytes_ += entry.bytes;
 }
 
-void ServerStatements::discount(const Statement& statement) {
+void ServerStatements::discount(const Entry& entry) {
   --size_;
-  bytes_ -= statement.bytes();
+  bytes_ -= entry.bytes;
 }
 
 // Frees a slot that is in no list and no longer counted.

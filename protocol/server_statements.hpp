@@ -4,7 +4,7 @@
 // applied when a message is planned and settled by its cookie, like a client's. An entry that was parsed in an earlier
 // generation, that is in doubt, or that an earlier client parsed while its session read texts otherwise, is stale: it is
 // closed and parsed again at its next use (Close of an unknown name is no error). Owner: the server's link. Thread: its worker's. A hand-over to another worker begins an empty one there;
-// the server is emptied on arrival.
+// the server is emptied on arrival. Long texts are the clients': the list knows these statements by their ids alone.
 //
 //   absent ── add ──> in flight ── completed ──> known ── add of others over the limit ──> evicted (Close sent)
 //                         └─────── failed, skipped ──> absent       (Close skipped: known again)
@@ -62,8 +62,10 @@ class ServerStatements {
   [[nodiscard]] bool settled() const { return pending_.empty(); }
   // A lower limit takes effect as statements are added.
   void set_limit(std::size_t limit) { limit_ = limit; }
-  // A bound on their texts, too: a server's list keeps them alive when their client has left.
+  // A bound on their texts, too: the server keeps them, and the list keeps those up to longest_text alive when their
+  // client has left, so that the next client with the same text finds it parsed.
   static constexpr std::size_t most_bytes = 4U << 20;
+  static constexpr std::size_t longest_text = 16U << 10;
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
@@ -71,6 +73,7 @@ class ServerStatements {
   struct Entry {
     StatementRef statement;
     Vintage parsed;
+    std::uint32_t bytes = 0;       // of the statement with its text, which may have been let go
     std::uint32_t generation = 0;  // the one that was parsed
     std::uint32_t altered_in = 0;  // parsed in this link, whose session read texts in its own way; 0: as others do
     std::uint32_t used = 0;        // batch of its last use
@@ -88,8 +91,8 @@ class ServerStatements {
   [[nodiscard]] std::uint32_t find(std::uint64_t id) const;
   [[nodiscard]] std::uint32_t insert(StatementRef statement);
   void erase(std::uint32_t slot);
-  void count(const Statement& statement);
-  void discount(const Statement& statement);
+  void count(const Entry& entry);
+  void discount(const Entry& entry);
   void settle_named(const Pending& pending, Outcome outcome);
   void link_newest(std::uint32_t slot);
   void link_oldest(std::uint32_t slot);

@@ -46,6 +46,12 @@ void StatementRef::reset() {
   if (statement != nullptr && --statement->references_ == 0) statement->table_->unreferenced(statement);
 }
 
+StatementRef Statement::without_text() const {
+  auto* named = table_->make({}, 0);
+  named->id_ = id_;
+  return StatementRef(named);
+}
+
 StatementTable::StatementTable(std::uint32_t worker)
     : seed_(random_seed()), next_id_((static_cast<std::uint64_t>(worker) << 48U) + 1) {}
 

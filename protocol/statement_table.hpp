@@ -23,6 +23,7 @@
 namespace holdfast::protocol {
 
 class StatementTable;
+class StatementRef;
 
 // Immutable but for the verdict's slot and the generation. Text and types stand behind it in the same allocation.
 class Statement {
@@ -39,6 +40,8 @@ class Statement {
   // Its text was not kept (too long, or there is no room): it can be used where it was parsed, but not be parsed
   // elsewhere.
   [[nodiscard]] bool opaque() const { return tail_size_ == 0; }
+  // One of this name without the text: enough to know that a server has it, and to close it there. Opaque.
+  [[nodiscard]] StatementRef without_text() const;
 
   // The routing verdict, filled in by the first caller that needs it. It holds in the epoch of the classifier that gave
   // it (sql::Classifier::epoch), which is never 0.
@@ -152,6 +155,7 @@ class StatementTable {
   static constexpr std::size_t idle_bytes_kept = 1U << 20;
 
  private:
+  friend class Statement;
   friend class StatementRef;
   Statement* make(Bytes parse_tail, std::size_t text_size);
   void unreferenced(Statement* statement);

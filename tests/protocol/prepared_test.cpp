@@ -370,7 +370,52 @@ TEST_F(PreparedTest, servers_list_has_a_limit_of_bytes) {
     done(alice, server, sync());
     EXPECT_LE(server.bytes(), ServerStatements::most_bytes + 2 * text.size());
   }
-  EXPECT_LE(table.bytes(), ServerStatements::most_bytes + 2 * text.size() + StatementTable::idle_bytes_kept);
+  EXPECT_LE(table.bytes(), StatementTable::idle_bytes_kept + 10'000) << "their client has closed them";
+  server.clear();
+  EXPECT_EQ(server.bytes(), 0U);
+}
+
+// What a client that has gone had sent must not stay for as long as a server lives.
+TEST_F(PreparedTest, long_texts_are_their_clients_and_no_servers) {
+  const std::string text = "SELECT '" + std::string(ServerStatements::longest_text, 'x') + "'";
+  const auto sent = done(alice, one, parse("a", text));
+  const auto id = sent.message.statement->id();
+  const auto of_text = sent.message.statement->bytes();
+  EXPECT_EQ(done(bob, one, parse("b", text)).plan.kind, Kind::answer) << "another client finds it parsed";
+  EXPECT_EQ(text_of(done(bob, one, bind_of("b")).bytes), text_of(bind_of("hf_1")));
+  // A Parse that is too old is sent again, and counts from then on.
+  now.at += 2 * Vintage::trusted;
+  EXPECT_EQ(text_of(done(bob, one, parse("c", text)).bytes),
+            text_of(about(client::close, 'S', "hf_1") + parse("hf_1", text)));
+  EXPECT_TRUE(sent.message.statement->confirmed(now));
+  EXPECT_EQ(done(alice, one, parse("d", text)).plan.kind, Kind::answer);
+  EXPECT_EQ(one.bytes(), of_text) << "the server has it";
+  // It parses what is stale, whoever asks.
+  one.doubt_all();
+  EXPECT_EQ(text_of(done(alice, one, bind_of("d")).bytes),
+            text_of(about(client::close, 'S', "hf_1") + parse("hf_1", text) + bind_of("hf_1")));
+  EXPECT_EQ(one.use(*sent.message.statement), ServerStatements::Presence::known);
+  EXPECT_EQ(sent.message.statement->id(), id);
+}
+
+TEST_F(PreparedTest, long_texts_go_with_their_clients) {
+  ServerStatements server(pool, 500);
+  const std::string text(900'000, 'x');
+  for (int i = 0; i < 4; ++i) {
+    const auto name = std::to_string(i);
+    done(alice, server, parse(name, "SELECT '" + name + text + "'"));
+    done(alice, server, sync());
+  }
+  EXPECT_GT(table.bytes(), 4 * text.size());
+  for (int i = 0; i < 4; ++i) done(alice, server, about(client::close, 'S', std::to_string(i)));
+  EXPECT_LE(table.bytes(), StatementTable::idle_bytes_kept + 10'000);
+  EXPECT_GT(server.bytes(), 4 * text.size()) << "the server still has them: they are evicted as any other";
+  for (int i = 0; i < 4; ++i) {
+    done(alice, server, parse("s", "SELECT '" + std::to_string(i) + text + "'"));
+    done(alice, server, sync());
+    done(alice, server, about(client::close, 'S', "s"));
+    EXPECT_LE(server.bytes(), ServerStatements::most_bytes + 2 * text.size());
+  }
   server.clear();
   EXPECT_EQ(server.bytes(), 0U);
 }
