@@ -13,6 +13,7 @@ holdfast_build_packages=(
 holdfast_test_packages=(
   postgresql-15 postgresql-client-15 procps util-linux iproute2 nftables strace valgrind
   python3 python3-psycopg python3-asyncpg openjdk-17-jdk-headless libpostgresql-jdbc-java
+  golang-go golang-github-jackc-pgx-v4-dev
 )
 
 _holdfast_as_root() {

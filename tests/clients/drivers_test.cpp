@@ -39,7 +39,8 @@ class Drivers : public ::testing::TestWithParam<Driver> {
                                           {"PGPASSWORD", app_password},
                                           {"PGDATABASE", "app"},
                                           {"PGSSLMODE", tls},
-                                          {"NODE_PATH", HOLDFAST_NODE_MODULES}},
+                                          {"NODE_PATH", HOLDFAST_NODE_MODULES},
+                                          {"HOLDFAST_GO_CACHE", HOLDFAST_GO_CACHE}},
                           .output = folder.path() / "output"};
     int code = -1;
     try {
@@ -81,6 +82,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Driver{"psycopg_pipeline", "/usr/bin/python3", {source("psycopg_pipeline.py")}},
                       Driver{"node_postgres", "node", {source("node_postgres.cjs")}},
                       Driver{"jdbc", "java", {"-cp", "/usr/share/java/postgresql.jar", source("Jdbc.java")}},
+                      Driver{"pgx", source("go_program"), {source("pgx.go")}},
                       Driver{"psql", source("psql_commands"), {}}),
     [](const auto& driver) { return std::string(driver.param.name); });
 

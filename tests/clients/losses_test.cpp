@@ -28,6 +28,10 @@ std::string source_of(const std::string& file) {
   return std::string(HOLDFAST_CLIENTS_SOURCE) + "/" + file;
 }
 
+LostDriver pgx(const char* name, const std::string& mode) {
+  return {name, source_of("go_program"), {source_of("pgx_losses.go"), mode}};
+}
+
 class Losses : public ::testing::TestWithParam<LostDriver> {};
 
 // A script asks for the loss by a file `lose` in its folder HOLDFAST_LOSE, and goes on when it is gone.
@@ -47,7 +51,8 @@ TEST_P(Losses, are_raised_by_the_driver) {
                                         {"PGDATABASE", "app"},
                                         {"PGSSLMODE", "disable"},
                                         {"HOLDFAST_LOSE", folder.path().string()},
-                                        {"NODE_PATH", HOLDFAST_NODE_MODULES}},
+                                        {"NODE_PATH", HOLDFAST_NODE_MODULES},
+                                        {"HOLDFAST_GO_CACHE", HOLDFAST_GO_CACHE}},
                         .output = folder.path() / "output"};
   std::atomic<bool> ended{false};
   int losses = 0;
@@ -82,7 +87,11 @@ INSTANTIATE_TEST_SUITE_P(All, Losses,
                                            LostDriver{"jdbc",
                                                       "java",
                                                       {"-cp", "/usr/share/java/postgresql.jar",
-                                                       source_of("JdbcLosses.java")}}),
+                                                       source_of("JdbcLosses.java")}},
+                                           pgx("pgx_simple", "simple"),
+                                           pgx("pgx_prepare", "prepare"),
+                                           pgx("pgx_describe", "describe"),
+                                           pgx("pgx_uncached", "uncached")),
                          [](const auto& driver) { return std::string(driver.param.name); });
 
 }  // namespace
