@@ -52,9 +52,12 @@ void write_failing(std::vector<std::byte>& out) {
   writer.end();
 }
 
+StatementPlan fail_plan(const Frame& frame) {
+  return {.kind = StatementPlan::Kind::fail, .replaced = static_cast<std::uint32_t>(frame.bytes.size())};
+}
 StatementPlan fail_plan(const Frame& frame, std::vector<std::byte>& out) {
   write_failing(out);
-  return {.kind = StatementPlan::Kind::fail, .replaced = static_cast<std::uint32_t>(frame.bytes.size())};
+  return fail_plan(frame);
 }
 
 StatementPlan answer_plan(const Frame& frame, char tag) {
@@ -158,7 +161,8 @@ StatementMessage Prepared::understand_parse(const Frame& frame, ClientStatements
   const auto change = client.parse(name, statement, most_named());
   request.fault = fault_of(change.answer);
   request.cookie = change.cookie;
-  if (request.fault == StatementMessage::Fault::none) request.statement = std::move(statement);
+  const bool judged = request.fault == StatementMessage::Fault::none || request.fault == StatementMessage::Fault::duplicate;
+  if (judged) request.statement = std::move(statement);
   return request;
 }
 
@@ -196,6 +200,7 @@ bool Prepared::shared(const StatementMessage& request) const {
 
 StatementPlan Prepared::prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,
                                 ServerStatements& server, std::vector<std::byte>& out) {
+  if (request.fault == StatementMessage::Fault::duplicate) return prepare_repeated(request, frame, client, server, out);
   if (request.fault != StatementMessage::Fault::none) return fail_plan(frame, out);
   switch (request.kind) {
     case StatementMessage::Kind::parse: return prepare_parse(request, frame, client, server, out);
@@ -224,6 +229,26 @@ StatementPlan Prepared::prepare_parse(const StatementMessage& request, const Fra
   server.add(request.statement, request.cookie);
   write_head(out, request, frame, ServerName(request.statement->id()).view());
   plan.replaced = request.name_end;
+  return plan;
+}
+
+// A Parse of a name in use. PostgreSQL looks for the name last (StorePreparedStatement in exec_parse_message,
+// tcop/postgres.c): what else is wrong with the text, or with the moment, comes first. So the text is parsed under its
+// own name, and only if that succeeds it fails for the client's.
+StatementPlan Prepared::prepare_repeated(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                                         ServerStatements& server, std::vector<std::byte>& out) {
+  StatementPlan plan = fail_plan(frame);
+  // Of a long message only the beginning is here: nothing can be put behind it.
+  if (frame.last) {
+    make_room(*request.statement, Trust::nothing, plan, client, server, out);
+    const std::uint32_t cookie = client.issue();
+    Writer writer(out);
+    writer.begin(client::parse).text(ServerName(request.statement->id()).view());
+    writer.bytes(frame.bytes.subspan(request.name_end)).end();
+    inject(plan, client::parse, cookie);
+    server.add(request.statement, cookie);
+  }
+  write_failing(out);
   return plan;
 }
 

@@ -45,7 +45,7 @@ struct StatementMessage {
   enum class Fault : std::uint8_t {
     none,
     wait,       // nothing was done; the outcome depends on messages in flight: call again once some are settled
-    duplicate,  // 42P05
+    duplicate,  // 42P05, if nothing else is wrong with the Parse
     unknown,    // 26000
     too_many,   // 54000: too many names, or a name that does not fit the framer's head
     malformed,  // 08P01
@@ -57,7 +57,7 @@ struct StatementMessage {
   std::uint32_t cookie = 0;   // to be settled with the message; 0: nothing to settle
   std::uint32_t name_at = 0;  // where the statement's name begins and ends (with its NUL) in frame.bytes
   std::uint32_t name_end = 0;
-  StatementRef statement;  // Parse: the one it makes; Bind, Describe: the one it uses; null: not about a statement
+  StatementRef statement;  // Parse: the one it makes (would make, if `duplicate`); Bind, Describe: the one it uses; null: not about a statement
 };
 
 // The error for a fault, in PostgreSQL's words.
@@ -73,8 +73,8 @@ struct StatementPlan {
   enum class Kind : std::uint8_t {
     forward,  // goes to the server, its head possibly rewritten
     answer,   // answered here in its turn, by an empty message with `answer_tag`; nothing of it is sent
-    fail,     // `out` has a message that fails on the server with 26000; the client gets error_of() instead of that
-              // error
+    fail,     // `out` ends with a message that fails on the server with 26000; the client gets error_of() instead of
+              // that error, or that of an injected message before it
   };
   Kind kind = Kind::forward;
   char answer_tag = 0;         // ParseComplete or CloseComplete
@@ -113,6 +113,8 @@ class Prepared {
                         ServerStatements& server, std::vector<std::byte>& out);
   StatementPlan prepare_parse(const StatementMessage& request, const Frame& frame, ClientStatements& client,
                               ServerStatements& server, std::vector<std::byte>& out);
+  static StatementPlan prepare_repeated(const StatementMessage& request, const Frame& frame, ClientStatements& client,
+                                        ServerStatements& server, std::vector<std::byte>& out);
   StatementPlan prepare_use(const StatementMessage& request, const Frame& frame, ClientStatements& client,
                             ServerStatements& server, std::vector<std::byte>& out);
 

@@ -40,8 +40,7 @@ struct Answer {
   }
 };
 
-// PostgreSQL's rules, after exec_parse_message and its neighbours (tcop/postgres.c). Only the order of two errors
-// differs: a repeated name is found before a bad text.
+// PostgreSQL's rules, after exec_parse_message and its neighbours (tcop/postgres.c).
 class Backend {
  public:
   std::map<std::string, std::string> named;
@@ -59,8 +58,8 @@ class Backend {
       case client::query: unnamed.reset(); return bad ? Answer{Answer::Kind::error, "42601"} : Answer{};
       case client::parse:
         if (message.name.empty()) unnamed.reset();
-        if (named.contains(message.name)) return fail("42P05");
         if (bad) return fail("42601");
+        if (named.contains(message.name)) return fail("42P05");
         if (message.name.empty()) {
           unnamed = message.text;
         } else {

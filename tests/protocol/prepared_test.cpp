@@ -179,14 +179,44 @@ TEST_F(PreparedTest, query_of_another_client_does_not) {
   EXPECT_EQ(text_of(done(alice, one, bind_of("")).bytes), text_of(parse("", "SELECT 1") + bind_of("")));
 }
 
+// What else is wrong with its text comes first: the server says whether anything is.
 TEST_F(PreparedTest, repeated_name_is_42P05) {
   done(alice, one, parse("a", "SELECT 1"));
-  const auto sent = send(alice, one, parse("a", "SELECT 2"));
+  auto sent = send(alice, one, parse("a", "SELECT 2"));
   EXPECT_EQ(sent.plan.kind, Kind::fail);
   EXPECT_EQ(sent.error.state, sqlstate::duplicate_prepared_statement);
   EXPECT_EQ(sent.error.message, "prepared statement \"a\" already exists");
-  EXPECT_EQ(text_of(sent.bytes), text_of(about(client::describe, 'S', "hf_0")));
-  EXPECT_EQ(table.size(), 1U);
+  ASSERT_EQ(sent.plan.messages().size(), 1U);
+  EXPECT_EQ(text_of(sent.bytes), text_of(parse("hf_2", "SELECT 2") + about(client::describe, 'S', "hf_0")));
+  settle(alice, one, sent, Outcome::completed);
+  EXPECT_EQ(one.size(), 2U) << "its text may come again under another name";
+  EXPECT_EQ(text_of(done(alice, one, bind_of("a")).bytes), text_of(bind_of("hf_1")));
+}
+
+// The taken name's own text: today's catalogue may refuse it, and a failed block refuses any.
+TEST_F(PreparedTest, repeated_name_and_text_are_parsed_anew) {
+  done(alice, one, parse("a", "SELECT 1"));
+  done(alice, one, sync());
+  const auto sent = send(alice, one, parse("a", "SELECT 1"));
+  EXPECT_EQ(sent.plan.kind, Kind::fail);
+  EXPECT_EQ(text_of(sent.bytes), text_of(about(client::close, 'S', "hf_1") + parse("hf_1", "SELECT 1") +
+                                         about(client::describe, 'S', "hf_0")));
+  // The Parse fails; the name stays, and its statement is parsed where it is bound.
+  settle(alice, one, sent, Outcome::failed);
+  done(alice, one, sync());
+  const auto bytes = text_of(done(alice, one, bind_of("a")).bytes);
+  EXPECT_TRUE(bytes.ends_with(text_of(parse("hf_1", "SELECT 1") + bind_of("hf_1")))) << bytes;
+}
+
+TEST_F(PreparedTest, repeated_name_of_a_text_that_is_not_kept) {
+  done(alice, one, parse("a", "SELECT 1"));
+  const std::string text = "SELECT '" + std::string(StatementTable::longest_kept, 'x') + "'";
+  EXPECT_EQ(text_of(send(alice, one, parse("a", text)).bytes),
+            text_of(parse("hf_2", text) + about(client::describe, 'S', "hf_0")));
+  done(alice, one, sync());
+  EXPECT_EQ(text_of(send(alice, one, parse("a", std::string(1000, 'x')), 100).bytes).substr(0, 14),
+            text_of(about(client::describe, 'S', "hf_0")).substr(0, 14))
+      << "of a message that isn't whole only the name is known";
 }
 
 TEST_F(PreparedTest, unknown_name_is_26000) {

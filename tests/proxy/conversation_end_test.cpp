@@ -180,8 +180,8 @@ TEST_F(ConversationEnd, refusal_takes_back_the_names_of_its_unit) {
   ask_standby(parse("yours", "SELECT 1") + bind("yours") + execute() + parse("mine", "SELECT 2") + sync());
   talk.server(bound + error("42P01") + ready());
   EXPECT_EQ(talk.heard(), "");
-  EXPECT_EQ(talk.said(0), "P:hf_1:SELECT 1 B:hf_1 E D:Shf_0 S") << "the name that was there before is still in use";
-  talk.server(parsed + bound + one_row() + error("26000") + ready());
+  EXPECT_EQ(talk.said(0), "P:hf_1:SELECT 1 B:hf_1 E P:hf_2:SELECT 2 D:Shf_0 S") << "the name that was there before is still in use";
+  talk.server(parsed + bound + one_row() + parsed + error("26000") + ready());
   EXPECT_EQ(talk.heard(), "1 2 D:one C:SELECT 1 E42P05 ZI");
   EXPECT_EQ(talk.statements.find("yours").answer, ClientStatements::Answer::ok);
   EXPECT_EQ(talk.statements.find("mine").answer, ClientStatements::Answer::ok);

@@ -142,10 +142,22 @@ TEST_F(ConversationNames, unknown_name_fails_in_its_place_in_the_clients_words) 
 TEST_F(ConversationNames, name_in_use_is_42p05) {
   prepare("mine", "SELECT 1");
   talk.client(parse("mine", "SELECT 2") + sync());
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
-  talk.server(error("26000") + ready());
+  EXPECT_EQ(talk.said(), "P:hf_2:SELECT 2 D:Shf_0 S");
+  talk.server(parsed + error("26000") + ready());
   EXPECT_EQ(talk.heard(), "E42P05 ZI");
   EXPECT_EQ(talk.statements.find("mine").statement->text(), "SELECT 1");
+}
+
+TEST_F(ConversationNames, name_in_use_of_a_text_that_fails_is_told_what_is_wrong_with_the_text) {
+  prepare("mine", "SELECT 1");
+  talk.unlinks = false;
+  // More than errors of our own are ever kept: none is left behind.
+  for (std::size_t i = 0; i < 2 * protocol::PendingErrors::most; ++i) {
+    ASSERT_EQ(talk.client(parse("mine", "SELECT * FROM nowhere") + sync()), Taken::taken) << i;
+    talk.server(error("42P01") + ready());
+    ASSERT_EQ(talk.heard(), "E42P01 ZI");
+  }
+  EXPECT_EQ(known("mine"), Answer::ok);
 }
 
 TEST_F(ConversationNames, malformed_bind_is_08p01) {

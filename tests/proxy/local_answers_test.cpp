@@ -115,13 +115,13 @@ TEST_F(LocalAnswersTest, inside_a_block_that_is_deferred_too) {
 TEST_F(LocalAnswersTest, name_in_use_is_for_a_server) {
   confirm("SELECT 1");
   talk.client(parse("first", "SELECT 1") + sync());
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
+  EXPECT_EQ(talk.said(), "C:Shf_1 P:hf_1:SELECT 1 D:Shf_0 S");
 }
 
 TEST_F(LocalAnswersTest, two_names_in_one_batch_are_for_a_server) {
   confirm("SELECT 1");
   talk.client(parse("second", "SELECT 1") + parse("second", "SELECT 1") + sync());
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
+  EXPECT_EQ(talk.said(), "C:Shf_1 P:hf_1:SELECT 1 D:Shf_0 S");
 }
 
 TEST_F(LocalAnswersTest, unknown_text_is_for_a_server) {
