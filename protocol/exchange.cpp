@@ -96,7 +96,13 @@ Reply Exchange::step(char tag, Bytes body) {
       if (!queue_.empty()) delivered_ = true;
       [[fallthrough]];
     case server::parameter_status:
-    case server::notification_response: return {.action = Reply::Action::async};
+    case server::notification_response:
+      // The server said it while it had come to the oldest request: what was answered here comes before it.
+      if (const std::size_t at = first_remote(); at > 0 && at < queue_.size()) {
+        make_due(at);
+        due_before_ = due_.size();
+      }
+      return {.action = Reply::Action::async};
     case server::error_response: return on_error(body);
     case server::ready_for_query: return on_ready(body);
     default: return on_answer(tag);

@@ -115,6 +115,14 @@ void Conversation::settle(const Reply& reply) {
   });
 }
 
+void Conversation::parameter_reported() {
+  static_cast<void>(server_.exchange.received(tag::parameter_status, {}));
+  if (server_.exchange.any_due()) {
+    for (const auto& request : server_.exchange.before()) local(request);
+  }
+  tell_reported();
+}
+
 void Conversation::tell_difference() {
   protocol::difference(client_.told, server_.reported, protocol::RoleReports::keep,
                        [this](std::string_view name, std::string_view value) {

@@ -89,7 +89,10 @@ class Conversation {
   // If the send failed as a whole: whether the client's bytes may be processed again.
   [[nodiscard]] bool may_take_back() const { return replay_.take_back(); }
 
-  // ---- messages from the server, except ParameterStatus
+  // ---- messages from the server
+  // A ParameterStatus, which server_.reported has.
+  void parameter_reported();
+  // Any other message.
   // False: the server must be closed.
   [[nodiscard]] bool from_server(const protocol::Frame& frame);
   void more_from_server(const protocol::Frame& frame);

@@ -153,7 +153,7 @@ bool ClientSession::from_server(ServerLink& server, const Frame& frame) {
   switch (frame.tag) {
     case tag::parameter_status:
       if (!note_parameter(pool().context(), server, frame)) return false;
-      conversation.tell_reported();
+      conversation.parameter_reported();
       return true;
     case tag::notice_response:
       if (note_evidence(pool().context(), server, frame)) return true;  // a shutdown: not for the client

@@ -25,11 +25,10 @@ long number_of(const char* variable, long otherwise) {
 //   discard, reset, deallocate all      by the extended protocol they act on names behind what is in flight, and
 //              ParameterStatus of a setting that goes back to its start-up value is sent twice
 //   stray      a message that doesn't belong into a COPY: PostgreSQL ends the session
-//   standard_conforming      a warning may overtake an answer of the proxy's own
 //   terminate  what came in front of a Terminate is finished, but its answers are dropped: its client doesn't listen
 //   app.*      a custom setting that is asked for in the middle of a block
 constexpr const char* known_differences =
-    "discard,reset,deallocate all,stray,standard_conforming,app.x,app.y,app.z,terminate";
+    "discard,reset,deallocate all,stray,app.x,app.y,app.z,terminate";
 
 std::vector<std::string> words_of(const char* variable) {
   std::vector<std::string> words;

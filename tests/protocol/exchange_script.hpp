@@ -68,6 +68,11 @@ class ScriptPlayer {
       if (reply.action != Reply::Action::fatal) complain("fatal error not seen");
       return;
     }
+    if (answer.tag == 'N') {
+      if (reply.action != Reply::Action::async) complain("a notice that answers something");
+      client_.push_back({answer.tag, answer.owner});
+      return;
+    }
     if (reply.action == Reply::Action::unexpected) {
       if (!has_copy_) complain(std::string("unexpected ") + answer.tag);
       return;

@@ -284,6 +284,37 @@ TEST_F(ExchangeTest, notices_and_parameters_come_at_any_time) {
 
 // ---- local answers
 
+// The server had come to the message behind it. PostgreSQL sends what it has answered with the notice.
+TEST_F(ExchangeTest, a_local_answer_comes_before_the_notices_of_what_is_behind_it) {
+  for (const char tag : std::string_view("NSA")) {
+    exchange.reset();
+    send("BE");
+    exchange.answered_locally('P', 7);
+    send("P");
+    exchange.answered_locally('C', 8);
+    send("S");
+    receive_all("2");
+    EXPECT_EQ(receive(tag).action, Action::async);
+    EXPECT_TRUE(exchange.before().empty()) << "the Execute is not answered";
+    receive_all("C");
+    EXPECT_EQ(receive(tag).action, Action::async);
+    EXPECT_EQ(cookies(exchange.before()), "7 ");
+    EXPECT_TRUE(exchange.after().empty());
+    receive_all("1");
+    EXPECT_EQ(receive(tag).action, Action::async);
+    EXPECT_EQ(cookies(exchange.before()), "8 ");
+    receive_all("Z");
+    EXPECT_TRUE(exchange.may_release());
+  }
+}
+
+// With nothing behind it, a notice has nothing to do with it, and no Flush has asked for it.
+TEST_F(ExchangeTest, a_local_answer_at_the_end_is_not_hastened_by_a_notice) {
+  exchange.answered_locally('P', 7);
+  EXPECT_EQ(receive('N').action, Action::async);
+  EXPECT_FALSE(exchange.any_due());
+}
+
 TEST_F(ExchangeTest, a_local_answer_waits_for_what_the_server_says_next) {
   exchange.answered_locally('P', 7);
   EXPECT_TRUE(exchange.after().empty());

@@ -43,6 +43,7 @@ inline const std::vector<Operation>& operations() {
       {"Qcopyin!c", 'Q', "G", CopyEnd::fails_at_done},
       {"P", 'P', "1"},
       {"Pfail", 'P', "E"},
+      {"Pnotice", 'P', "N1"},
       {"Pproxy", 'P', "1", CopyEnd::none, Origin::proxy},
       {"Pproxyfail", 'P', "E", CopyEnd::none, Origin::proxy},
       {"Pfailing", 'P', "E", CopyEnd::none, Origin::failing},

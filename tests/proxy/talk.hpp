@@ -234,7 +234,7 @@ class Talk {
       } else if (frame.tag == 'S') {
         const auto status = *protocol::parse_parameter_status(frame.body());
         from.session.reported = *tables.reported.with(from.session.reported, status.name, status.value);
-        conversation->tell_reported();
+        conversation->parameter_reported();
       } else {
         conversation->runs_on(from.primary ? Conversation::Role::primary : Conversation::Role::replica);
         good = conversation->from_server(frame);
