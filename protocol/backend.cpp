@@ -119,7 +119,8 @@ Discarded discarded_by(Bytes body) {
   const auto tag = parse_command_complete(body);
   if (!tag) return Discarded::nothing;
   if (*tag == "DISCARD ALL") return Discarded::everything;
-  return *tag == "DEALLOCATE ALL" ? Discarded::statements : Discarded::nothing;
+  if (*tag == "DEALLOCATE ALL") return Discarded::statements;
+  return *tag == "DEALLOCATE" ? Discarded::one_statement : Discarded::nothing;
 }
 
 Result<Notification> parse_notification(Bytes body) {

@@ -84,7 +84,7 @@ struct Authentication {
 
 // What the command that a CommandComplete reports has taken from the session, beyond what its text shows to whoever
 // has seen it only as a statement's name. By the command tags of src/include/tcop/cmdtaglist.h.
-enum class Discarded : std::uint8_t { nothing, statements, everything };
+enum class Discarded : std::uint8_t { nothing, one_statement, statements, everything };
 [[nodiscard]] Discarded discarded_by(Bytes body);
 [[nodiscard]] Result<Notification> parse_notification(Bytes body);
 // A kind that PostgreSQL doesn't have, or data of a wrong size for its kind, is refused.

@@ -24,6 +24,7 @@ enum class Trait : std::uint8_t {
   commits_itself = 1U << 4,  // outside a block it may commit before its Sync: VACUUM, CREATE DATABASE, CALL, DO
   may_commit = 1U << 5,      // it may contain a COMMIT, also inside a block: text that was not understood, or several
                              // statements with transaction control among them
+  drops_names = 1U << 6,     // DISCARD ALL, DEALLOCATE: statement names may be gone once it is answered
 };
 constexpr Trait operator|(Trait a, Trait b) {
   return static_cast<Trait>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));

@@ -125,9 +125,14 @@ void Analysis::utility(Index node, std::string_view type) {
   if (type == "VariableShowStmt") {
     return asks(Effect::role_question | (is_custom(tree_.text(node, "name")) ? Effect::asks_setting : Effect::none));
   }
-  if (type == "DiscardStmt" || type == "UnlistenStmt") return reads(Effect::discard);
+  if (type == "DiscardStmt") {
+    const bool all = tree_.text(node, "target") == "DISCARD_ALL";
+    return reads(Effect::discard | (all ? Effect::drops_names : Effect::none));
+  }
+  if (type == "UnlistenStmt") return reads(Effect::discard);
   if (type == "DeallocateStmt") {
-    return reads(tree_.member(node, "name") == none ? Effect::discard : Effect::sql_deallocate);
+    return reads(Effect::drops_names |
+                 (tree_.member(node, "name") == none ? Effect::discard : Effect::sql_deallocate));
   }
   if (type == "FetchStmt") return reads(Effect::cursor);
   if (type == "ClosePortalStmt") return reads(Effect::cursor | Effect::discard);

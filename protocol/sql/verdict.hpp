@@ -56,6 +56,7 @@ enum class Effect : std::uint32_t {
   custom_setting = 1U << 19,   // (no pin) a setting of the application's own (app.user) comes into being, if only as ''
   asks_setting = 1U << 20,     // (no pin) may ask for one: current_setting, SHOW
   shared_object = 1U << 21,    // (no pin) may change what all databases of a cluster share: roles, databases, …
+  drops_names = 1U << 22,      // (no pin by itself) DISCARD ALL, DEALLOCATE: prepared statements may be gone
   cursor = 1U << 16,           // (no pin) DECLARE, FETCH, MOVE, CLOSE: moves a cursor of this session, never sent twice
 };
 constexpr Effect operator|(Effect a, Effect b) {

@@ -17,7 +17,7 @@ bool Conversation::from_server(const Frame& frame) {
   if (unreplicated_.stuck(frame.tag)) [[unlikely]]
     return false;
   if (const Reply* reply = server_.exchange.unchanged(frame.tag)) {
-    if (frame.tag == tag::command_complete && pins_.discards()) note_completed(frame);
+    if (frame.tag == tag::command_complete && dropping_names_ != 0) note_completed(frame);
     pass(frame, reply->action == Reply::Action::forward && !replay_.swallowing());
     return true;
   }
@@ -40,7 +40,7 @@ bool Conversation::from_server(const Frame& frame) {
         if (!error(frame, reply)) return false;
         break;
       }
-      if (frame.tag == tag::command_complete && pins_.discards()) note_completed(frame);
+      if (frame.tag == tag::command_complete && dropping_names_ != 0) note_completed(frame);
       pass(frame, !replay_.swallowing());
       break;
     case Reply::Action::swallow: pass(frame, false); break;
@@ -71,8 +71,15 @@ bool Conversation::from_server(const Frame& frame) {
   return true;
 }
 
+// A DISCARD ALL or DEALLOCATE may have completed. It isn't undone by a ROLLBACK.
 void Conversation::note_completed(const Frame& frame) {
-  pins_.completed(protocol::discarded_by(frame.body()));
+  using protocol::Discarded;
+  const auto what = protocol::discarded_by(frame.body());
+  if (what == Discarded::nothing) return;
+  server_.statements.doubt_all();
+  if (what == Discarded::one_statement) return;
+  client_.statements.deallocate_all();
+  if (what == Discarded::everything) pins_.discarded();
 }
 
 void Conversation::more_from_server(const Frame& frame) {
@@ -112,6 +119,7 @@ void Conversation::settle(const Reply& reply) {
   server_.settle(reply, [this](std::uint32_t cookie, protocol::Outcome outcome) {
     if (outcome == protocol::Outcome::skipped) pending_errors_.drop(cookie);
     client_.statements.settle(cookie, outcome);
+    if (cookie == dropping_names_) dropping_names_ = 0;
   });
 }
 
@@ -207,7 +215,7 @@ void Conversation::unit_answered() {
   } else {
     client_.block.ready(status, !more);
   }
-  if (pins_.ready(status, more) && client_.statements.settled()) client_.statements.deallocate_all();
+  pins_.ready(status, more);
   if (status != 'I') return;
   if (unit_.ddl) {
     aftermath_.schema_changed = true;

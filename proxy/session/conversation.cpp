@@ -35,8 +35,17 @@ Portals::Name portal_of(const Frame& frame) {
   return unnamed ? Portals::Name::unnamed : Portals::Name::named;
 }
 
-bool of_copy(char tag) {
-  return tag == client::copy_data || tag == client::copy_done || tag == client::copy_fail;
+// What begins no unit: a COPY's messages belong to the unit that began it, also when that has failed and they come too
+// late; a Flush belongs to the batch that is open, if any.
+bool begins_nothing(char tag) {
+  return tag == client::copy_data || tag == client::copy_done || tag == client::copy_fail || tag == client::flush;
+}
+
+// A Parse, Bind, Describe or Close that concerns a statement.
+bool names_statement(const Frame& frame) {
+  if (frame.tag == client::parse || frame.tag == client::bind) return true;
+  const bool either = frame.tag == client::describe || frame.tag == client::close;
+  return either && !frame.body().empty() && frame.body()[0] == std::byte{'S'};
 }
 
 }  // namespace
@@ -65,9 +74,10 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
   if (frame.tag == client::query && frame.last && !unit_.judged) {
     if (const Taken judged = judge(frame); judged != Taken::taken) return judged;
   }
+  if (dropping_names_ != 0 && names_statement(frame)) [[unlikely]]
+    return wait_for_names();
   const bool begins = !unit_.open;
-  // What a COPY takes belongs to the unit that began it, also when that has failed and it comes too late.
-  if (begins && !of_copy(frame.tag)) {
+  if (begins && !begins_nothing(frame.tag)) {
     if (replay_.swallowing() || (!exchange.idle() && must_wait())) return Taken::wait;
     begin_unit(frame.tag);
   } else if (exchange.idle()) {
@@ -81,7 +91,10 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
     case client::bind:
     case client::describe:
     case client::close: taken = statement(frame); break;
-    case client::execute: plain(frame, client_.block.portals().of(portal_of(frame))); break;
+    case client::execute:
+      announce_run({.tag = frame.tag, .traits = client_.block.portals().of(portal_of(frame))});
+      client_.desk.to_server.forward(frame.bytes);
+      break;
     case client::function_call:
       note_effects(protocol::verdict_of_call(frame));
       plain(frame, Trait::commits_itself);
@@ -153,6 +166,25 @@ void Conversation::limit_time() {
 void Conversation::plain(const Frame& frame, Trait traits) {
   announce({.tag = frame.tag, .traits = traits});
   client_.desk.to_server.forward(frame.bytes);
+}
+
+// A Query or an Execute; what it may change for the messages behind it is known until it is settled.
+void Conversation::announce_run(protocol::Request request) {
+  const bool followed = has(request.traits, Trait::drops_names);
+  if (followed && request.cookie == 0) request.cookie = client_.statements.issue();
+  if (announce(request) == protocol::Exchange::Fate::skipped || !followed) return;
+  dropping_names_ = request.cookie;
+  flushes_drop_ = request.tag == client::execute;
+}
+
+// Which names there are is known when a DISCARD ALL or DEALLOCATE is answered. Within a batch the server keeps that
+// answer until it is asked for it.
+Conversation::Taken Conversation::wait_for_names() {
+  if (std::exchange(flushes_drop_, false) && unit_.open) {
+    announce({.tag = client::flush, .origin = Origin::proxy});
+    protocol::write_flush(client_.desk.to_server.writable());
+  }
+  return Taken::wait;
 }
 
 protocol::Exchange::Fate Conversation::announce(const protocol::Request& request) {
@@ -233,7 +265,7 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   // A simple Query destroys the unnamed statement, here and on the server.
   const auto cookie = client_.statements.query().cookie;
   server_.statements.drop_unnamed();
-  announce({.tag = frame.tag, .traits = protocol::traits_of(verdict), .cookie = cookie});
+  announce_run({.tag = frame.tag, .traits = protocol::traits_of(verdict), .cookie = cookie});
   client_.desk.to_server.forward(frame.bytes);
   if (frame.last && pins_.has_restore()) inject_restore();
   client_.statements.end_batch();
@@ -291,9 +323,9 @@ Conversation::Taken Conversation::statement(const Frame& frame) {
 
 // A known Parse in a failed block: as exec_parse_message (src/backend/tcop/postgres.c) refuses all but the block's end.
 bool Conversation::refused_in_failed_block(const Frame& frame, const protocol::StatementMessage& understood) const {
-  if (frame.tag != client::parse || server_.exchange.transaction_status() != 'E' || !server_.exchange.idle()) {
-    return false;
-  }
+  // What is answered here changes no status.
+  const bool failed = server_.exchange.transaction_status() == 'E' && server_.exchange.oldest().tag == 0;
+  if (frame.tag != client::parse || !failed) return false;
   const auto control = verdict_of(*understood.statement, *client_.identity.classifier).control;
   return control != TransactionControl::commit && control != TransactionControl::rollback;
 }
@@ -361,11 +393,8 @@ void Conversation::note_effects(Verdict verdict) {
     server_.soil(pinning);
   }
   // DISCARD and DEALLOCATE also affect what other clients have on the shared server: it is cleaned before it serves
-  // others, and its statements are in doubt.
-  if (has(verdict.effects, Effect::discard | Effect::sql_deallocate)) {
-    server_.soil(Effect::discard);
-    server_.statements.doubt_all();
-  }
+  // others.
+  if (has(verdict.effects, Effect::discard | Effect::sql_deallocate)) server_.soil(Effect::discard);
 }
 
 // Restores the client's settings behind the unit with the RESET, in the same write; a ROLLBACK undoes both.

@@ -172,6 +172,8 @@ class Conversation {
   void plain(const protocol::Frame& frame, protocol::Trait traits);
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
   protocol::Exchange::Fate announce(const protocol::Request& request);
+  void announce_run(protocol::Request request);
+  Taken wait_for_names();
   void settle_skipped(std::uint32_t cookie);
   void note_effects(protocol::sql::Verdict verdict);
   void inject_restore();
@@ -206,6 +208,9 @@ class Conversation {
   bool dropping_ = false;    // the rest of the client's current message
   bool forwarding_ = false;  // the server's current message, to the client
   bool told_ = false;        // parameters were told in this pass
+  // Requests in flight, by their cookies, the last of each kind; 0: none.
+  std::uint32_t dropping_names_ = 0;  // may take statement names along
+  bool flushes_drop_ = false;         // nothing has asked for the answer of dropping_names_ yet
   bool path_in_doubt_ = false;  // the search_path may be another than at the start
 };
 

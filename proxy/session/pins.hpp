@@ -27,25 +27,17 @@ class Pins {
     const auto pinning =
         static_cast<Effect>(static_cast<std::uint32_t>(effects) & static_cast<std::uint32_t>(protocol::sql::pinning));
     reasons_ |= pinning;
-    if (has(effects, Effect::discard | Effect::sql_deallocate)) discards_ = true;
     return pinning;
   }
 
-  // completed(): a command of the client's unit has completed. Called only while discards().
-  [[nodiscard]] bool discards() const { return discards_; }
-  void completed(protocol::Discarded what) {
-    if (what == protocol::Discarded::everything) all_ = true;
-    if (what != protocol::Discarded::nothing) names_ = true;
-  }
-  // A ReadyForQuery for the client came. `more`: further units are in flight, so names and pins may be newer than the
-  // DISCARD; then they stay, for good. True: the client's own statement names are gone.
-  [[nodiscard]] bool ready(char status, bool more) {
-    if (!discards_) return false;
-    discards_ = more;
-    const bool names = names_ && !more;
-    if (all_ && !more && status == 'I') reasons_ = Effect::none;
-    names_ = all_ = false;
-    return names;
+  // DISCARD ALL has completed.
+  void discarded() { all_ = true; }
+  // A ReadyForQuery for the client came. `more`: further units are in flight, so pins may be newer than the DISCARD;
+  // then they stay, for good.
+  void ready(char status, bool more) {
+    if (!all_) return;
+    if (!more && status == 'I') reasons_ = Effect::none;
+    all_ = false;
   }
 
   // A RESET must lead to what the client asked for at start-up, not to the server's default: keeps the statement to be
@@ -60,8 +52,6 @@ class Pins {
 
  private:
   Effect reasons_ = Effect::none;
-  bool discards_ = false;
-  bool names_ = false;
   bool all_ = false;
   std::string restore_;
 };

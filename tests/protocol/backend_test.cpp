@@ -166,7 +166,8 @@ TEST(Backend, a_command_tag_says_what_was_discarded) {
   };
   EXPECT_EQ(said("DISCARD ALL"), Discarded::everything);
   EXPECT_EQ(said("DEALLOCATE ALL"), Discarded::statements);
-  for (const char* tag : {"RESET", "UNLISTEN", "DEALLOCATE", "DISCARD PLANS", "DISCARD TEMP", "SELECT 1", ""}) {
+  EXPECT_EQ(said("DEALLOCATE"), Discarded::one_statement);
+  for (const char* tag : {"RESET", "UNLISTEN", "DISCARD PLANS", "DISCARD TEMP", "SELECT 1", ""}) {
     EXPECT_EQ(said(tag), Discarded::nothing) << tag;
   }
   EXPECT_EQ(discarded_by({}), Discarded::nothing) << "malformed";

@@ -439,9 +439,10 @@ TEST(Effects, of_set_config) {
 }
 
 TEST(Effects, of_discard) {
-  for (std::string_view sql :
-       {"discard all", "discard temp", "discard plans", "deallocate all", "unlisten *", "unlisten a"})
+  for (std::string_view sql : {"discard temp", "discard plans", "unlisten *", "unlisten a"})
     expect_read(sql, Effect::discard);
+  for (std::string_view sql : {"discard all", "deallocate all", "deallocate prepare all"})
+    expect_read(sql, Effect::discard | Effect::drops_names);
   expect_write("select pg_advisory_unlock_all()", Effect::discard);
   expect_write("select pg_advisory_unlock(1)", Effect::discard);
 }
@@ -453,8 +454,8 @@ TEST(Effects, of_sql_prepare) {
                Effect::sql_prepare | Effect::set | Effect::custom_setting);
   expect_write("execute p", Effect::sql_deallocate);
   expect_write("execute p(f(1))", Effect::sql_deallocate | Effect::unknown_function);
-  expect_read("deallocate p", Effect::sql_deallocate);
-  expect_read("deallocate prepare p", Effect::sql_deallocate);
+  expect_read("deallocate p", Effect::sql_deallocate | Effect::drops_names);
+  expect_read("deallocate prepare p", Effect::sql_deallocate | Effect::drops_names);
 }
 
 TEST(Effects, of_changing_rows_of_pg_settings) {

@@ -261,6 +261,47 @@ TEST_F(ConversationNames, deallocate_all_takes_every_name_and_the_server_is_not_
   EXPECT_EQ(talk.heard(), "C:DEALLOCATE ALL ZI 1 ZI");
 }
 
+// Names behind it mean what they mean once it has run. The server is asked for its answer, and the pipeline goes on.
+TEST_F(ConversationNames, behind_a_deallocate_all_in_a_batch_names_wait) {
+  prepare("mine", "SELECT 1");
+  const auto all = parse("", "DEALLOCATE ALL") + bind("") + execute();
+  EXPECT_EQ(talk.client(all + close("mine") + parse("mine", "SELECT 2") + sync()), Taken::wait);
+  EXPECT_EQ(talk.said(), "P:DEALLOCATE ALL B E H");
+  talk.server(parsed + bound + complete("DEALLOCATE ALL"));
+  EXPECT_EQ(talk.said(), "P:hf_3:SELECT 2 S");
+  talk.server(parsed + ready());
+  EXPECT_EQ(talk.heard(), "1 2 C:DEALLOCATE ALL 3 1 ZI");
+  EXPECT_EQ(known("mine"), Answer::ok);
+}
+
+TEST_F(ConversationNames, behind_a_discard_all_of_an_earlier_unit_names_wait) {
+  prepare("mine", "SELECT 1");
+  for (const auto& all : {query("DISCARD ALL"), parse("", "DISCARD ALL") + bind("") + execute() + sync()}) {
+    EXPECT_EQ(talk.client(all + parse("mine", "SELECT 1") + sync()), Taken::wait);
+    EXPECT_EQ(talk.said().find('H'), std::string::npos);
+    talk.server((all[0] == 'P' ? parsed + bound : std::string()) + complete("DISCARD ALL") + ready());
+    EXPECT_TRUE(talk.said().ends_with("P:hf_1:SELECT 1 S")) << "and the server has lost what it had";
+    talk.server(closed + parsed + ready());
+    talk.heard();
+    EXPECT_EQ(known("mine"), Answer::ok);
+  }
+}
+
+TEST_F(ConversationNames, discard_that_fails_or_never_runs_takes_no_name) {
+  prepare("mine", "SELECT 1");
+  const auto all = parse("", "DISCARD ALL") + bind("") + execute();
+  EXPECT_EQ(talk.client(all + parse("mine", "SELECT 1") + sync()), Taken::wait);
+  talk.server(parsed + bound + error("25001"));
+  EXPECT_EQ(talk.said(), "P:DISCARD ALL B E H P:hf_3:SELECT 1 D:Shf_0 S") << "which are skipped";
+  talk.server(ready());
+  EXPECT_EQ(talk.heard(), "1 2 E25001 ZI");
+  EXPECT_EQ(talk.client(parse("", "SELECT x") + all + bind("mine") + sync()), Taken::wait);
+  talk.server(error("42703"));
+  talk.server(ready());
+  EXPECT_EQ(talk.heard(), "E42703 ZI");
+  EXPECT_EQ(known("mine"), Answer::ok);
+}
+
 TEST_F(ConversationNames, plans_that_expired_are_parsed_again_under_the_same_name) {
   prepare("mine", "SELECT 1");
   talk.tables.expire_plans();
