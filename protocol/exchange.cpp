@@ -37,6 +37,7 @@ Exchange::Fate Exchange::sent(Request request) {
   Entry entry{request.cookie, tag, request.origin, request.traits, 0};
   switch (tag) {
     case client::copy_data:  // is never answered, in copy mode or out of it
+      if (!queue_.empty() && queue_.back().tag == client::sync) queue_.back().mark(Mark::data_behind);
       return skipping_ ? Fate::skipped : Fate::in_flight;
     case client::flush:
       flushed_ = true;
@@ -234,13 +235,24 @@ bool Exchange::end_copy_in(std::size_t at) {
 }
 
 // The copy-in of the request at `at` has failed, before or after the server read what was sent behind it. A Sync before
-// the CopyDone was either ignored by CopyGetData or will be answered: it is removed and counted as spare. False if
-// there are other messages, which may or may not have run.
-bool Exchange::abort_copy_in(std::size_t at) {
+// the CopyDone was either ignored by CopyGetData or will be answered: it is removed and counted as spare. Other messages
+// are none of the copy's: had it read one, the error would be a `violation`, and the session would end
+// (CopyGetData and PostgresMain). False if it can't be told what becomes of them.
+bool Exchange::abort_copy_in(std::size_t at, const SqlState& state) {
   copy_ = Copy::none;
+  const bool violation = state == sqlstate::protocol_violation;
+  // An error of its data comes before it reads what is behind that, but it may be canceled at any time.
+  if (!violation && !state.view().starts_with("57")) {
+    std::size_t behind = at + 1;
+    const auto is_sync = [](const Entry& entry) { return entry.tag == client::sync && entry.origin == Origin::client; };
+    while (behind < queue_.size() && is_sync(queue_[behind]) && !queue_[behind].is(Mark::data_behind)) ++behind;
+    if (behind < queue_.size() && queue_[behind].tag != client::sync && !ends_copy_in(queue_[behind].tag)) return true;
+  }
   while (at + 1 < queue_.size()) {
     const Entry entry = queue_[at + 1];
-    if (!ends_copy_in(entry.tag) && (entry.tag != client::sync || entry.origin != Origin::client)) return false;
+    // Behind a Sync that may have been ignored they run or are skipped.
+    if (!ends_copy_in(entry.tag) && (entry.tag != client::sync || entry.origin != Origin::client))
+      return !violation && spare_syncs_ == 0;
     queue_.erase(at + 1, 1);
     if (ends_copy_in(entry.tag)) return true;
     ++spare_syncs_;
@@ -267,6 +279,8 @@ Reply Exchange::on_error(Bytes body) {
   if (queue_[at].tag != client::sync) spare_syncs_ = 0;
   make_due(at);
   due_before_ = due_.size();
+  if (copy_ == Copy::in && !abort_copy_in(0, fields->state)) broken_ = true;
+  copy_ = Copy::none;
   const bool extended = is_extended(queue_[0].tag);
   Reply reply = extended ? fail_batch() : fail_unit();
   if (reply.action != Reply::Action::swallow) delivered_ = true;
@@ -277,8 +291,6 @@ Reply Exchange::on_error(Bytes body) {
 // The oldest request, an extended one, has failed: the server skips everything until the next Sync that it reads.
 Reply Exchange::fail_batch() {
   const Request failed = queue_[0].request();
-  if (copy_ == Copy::in && !abort_copy_in(0)) broken_ = true;
-  copy_ = Copy::none;
   std::size_t sync = 1;
   while (sync < queue_.size() && queue_[sync].tag != client::sync) ++sync;
   const bool has_sync = sync < queue_.size();
@@ -303,8 +315,6 @@ Reply Exchange::fail_batch() {
 // The oldest request, a Query, FunctionCall or Sync, has failed: its ReadyForQuery comes next.
 Reply Exchange::fail_unit() {
   if (queue_[0].is(Mark::failed)) return give_up();
-  if (copy_ == Copy::in && !abort_copy_in(0)) broken_ = true;
-  copy_ = Copy::none;
   Entry& entry = queue_[0];
   // Behind a Flush, it may have been the Flush that failed (a statement_timeout); then the Query is skipped and one
   // ReadyForQuery fewer comes than expected: the exchange never becomes idle, and the server is never reused.

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "protocol/bytes.hpp"
+#include "protocol/error.hpp"
 #include "protocol/loss.hpp"
 #include "protocol/message.hpp"
 #include "protocol/request.hpp"
@@ -145,7 +146,7 @@ class Exchange {
   Progress advance_statement(std::size_t at, char tag);
   Progress begin_copy(Copy copy);
   bool end_copy_in(std::size_t at);
-  bool abort_copy_in(std::size_t at);
+  bool abort_copy_in(std::size_t at, const SqlState& state);
   [[gnu::cold]] Reply fail_batch();
   [[gnu::cold]] Reply fail_unit();
   [[gnu::cold]] Reply spare_ready(char status);

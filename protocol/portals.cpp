@@ -24,6 +24,7 @@ Trait traits_of(const sql::Verdict& verdict) {
   if (has(verdict.effects, opaque)) traits |= Trait::commits_itself;
   if (verdict.returns_after_commit || has(verdict.effects, Effect::unparsed)) traits |= Trait::may_commit;
   if (has(verdict.effects, Effect::drops_names)) traits |= Trait::drops_names;
+  if (verdict.copy_from_client) traits |= Trait::copies_in;
   return traits;
 }
 
@@ -34,7 +35,8 @@ Trait either(Trait a, Trait b) {
   if (has(a, Trait::repeatable) && has(b, Trait::repeatable)) traits |= Trait::repeatable;
   if (has(a | b, Trait::commits_itself)) traits |= Trait::commits_itself;
   if (has(a | b, control)) traits |= Trait::may_commit;
-  if (has(a | b, Trait::drops_names)) traits |= Trait::drops_names;
+  for (const Trait either : {Trait::drops_names, Trait::copies_in})
+    if (has(a | b, either)) traits |= either;
   return traits;
 }
 

@@ -46,9 +46,13 @@ void write_head(std::vector<std::byte>& out, const StatementMessage& request, co
 }
 
 // A message that fails as the client's would, inside the same transaction: no statement has id 0.
-void write_failing(std::vector<std::byte>& out) {
+void write_failing(std::vector<std::byte>& out, char tag) {
   Writer writer(out);
-  writer.begin(client::describe).letter('S').text(ServerName(0).view());
+  if (tag == client::bind) {
+    writer.begin(client::bind).text({}).text(ServerName(0).view()).u16(0).u16(0).u16(0);
+  } else {
+    writer.begin(client::describe).letter('S').text(ServerName(0).view());
+  }
   writer.end();
 }
 
@@ -56,7 +60,7 @@ StatementPlan fail_plan(const Frame& frame) {
   return {.kind = StatementPlan::Kind::fail, .replaced = static_cast<std::uint32_t>(frame.bytes.size())};
 }
 StatementPlan fail_plan(const Frame& frame, std::vector<std::byte>& out) {
-  write_failing(out);
+  write_failing(out, frame.tag);
   return fail_plan(frame);
 }
 
@@ -199,14 +203,17 @@ bool Prepared::shared(const StatementMessage& request) const {
 }
 
 StatementPlan Prepared::prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,
-                                ServerStatements& server, std::vector<std::byte>& out) {
+                                ServerStatements& server, std::vector<std::byte>& out, Answerer answerer) {
   if (request.fault == StatementMessage::Fault::duplicate) return prepare_repeated(request, frame, client, server, out);
   if (request.fault != StatementMessage::Fault::none) return fail_plan(frame, out);
   switch (request.kind) {
-    case StatementMessage::Kind::parse: return prepare_parse(request, frame, client, server, out);
+    case StatementMessage::Kind::parse: return prepare_parse(request, frame, client, server, out, answerer);
     case StatementMessage::Kind::bind:
     case StatementMessage::Kind::describe: return prepare_use(request, frame, client, server, out);
-    case StatementMessage::Kind::close: return answer_plan(frame, server::close_complete);
+    case StatementMessage::Kind::close:
+      if (answerer == Answerer::here) return answer_plan(frame, server::close_complete);
+      write_head(out, request, frame, ServerName(0).view());
+      return {.replaced = request.name_end};
     case StatementMessage::Kind::query: server.drop_unnamed(); return {};
     case StatementMessage::Kind::sync: server.end_batch(); return {};
     case StatementMessage::Kind::other: return {};
@@ -215,14 +222,15 @@ StatementPlan Prepared::prepare(const StatementMessage& request, const Frame& fr
 }
 
 StatementPlan Prepared::prepare_parse(const StatementMessage& request, const Frame& frame, ClientStatements& client,
-                                      ServerStatements& server, std::vector<std::byte>& out) {
+                                      ServerStatements& server, std::vector<std::byte>& out, Answerer answerer) {
   if (!shared(request)) {
     server.load_unnamed(request.statement, request.cookie);
     return {};
   }
   StatementPlan plan;
   // What a Parse finds depends on today's catalogue: an earlier one speaks for it only as long as it is fresh.
-  const auto trust = server.fresh(*request.statement) ? Trust::known : Trust::nothing;
+  const bool will_do = answerer == Answerer::here && server.fresh(*request.statement);
+  const auto trust = will_do ? Trust::known : Trust::nothing;
   if (!make_room(*request.statement, trust, plan, client, server, out)) {
     return answer_plan(frame, server::parse_complete);
   }
@@ -248,7 +256,7 @@ StatementPlan Prepared::prepare_repeated(const StatementMessage& request, const 
     inject(plan, client::parse, cookie);
     server.add(request.statement, cookie);
   }
-  write_failing(out);
+  write_failing(out, frame.tag);
   return plan;
 }
 

@@ -91,6 +91,12 @@ class Prepared {
     UnnamedStatements unnamed = UnnamedStatements::as_sent;
   };
 
+  // Who answers what could be answered here.
+  enum class Answerer : std::uint8_t {
+    here,
+    server,  // a COPY FROM STDIN is in flight, and the server must see what doesn't belong there
+  };
+
   explicit Prepared(StatementTable& table) : Prepared(table, Options{}) {}
   Prepared(StatementTable& table, Options options) : table_(table), options_(options) {}
 
@@ -101,7 +107,8 @@ class Prepared {
   [[nodiscard]] StatementMessage understand(const Frame& frame, ClientStatements& client);
   // Second step. Appends to `out`. Changes `server`. Called in the order of the messages.
   [[nodiscard]] StatementPlan prepare(const StatementMessage& request, const Frame& frame, ClientStatements& client,
-                                      ServerStatements& server, std::vector<std::byte>& out);
+                                      ServerStatements& server, std::vector<std::byte>& out,
+                                      Answerer answerer = Answerer::here);
 
  private:
   StatementMessage understand_parse(const Frame& frame, ClientStatements& client);
@@ -112,7 +119,7 @@ class Prepared {
   static bool make_room(Statement& statement, Trust trust, StatementPlan& plan, ClientStatements& client,
                         ServerStatements& server, std::vector<std::byte>& out);
   StatementPlan prepare_parse(const StatementMessage& request, const Frame& frame, ClientStatements& client,
-                              ServerStatements& server, std::vector<std::byte>& out);
+                              ServerStatements& server, std::vector<std::byte>& out, Answerer answerer);
   static StatementPlan prepare_repeated(const StatementMessage& request, const Frame& frame, ClientStatements& client,
                                         ServerStatements& server, std::vector<std::byte>& out);
   StatementPlan prepare_use(const StatementMessage& request, const Frame& frame, ClientStatements& client,

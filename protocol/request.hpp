@@ -25,6 +25,7 @@ enum class Trait : std::uint8_t {
   may_commit = 1U << 5,      // it may contain a COMMIT, also inside a block: text that was not understood, or several
                              // statements with transaction control among them
   drops_names = 1U << 6,     // DISCARD ALL, DEALLOCATE: statement names may be gone once it is answered
+  copies_in = 1U << 7,       // COPY FROM STDIN: the server takes what is sent behind it for the copy's
 };
 constexpr Trait operator|(Trait a, Trait b) {
   return static_cast<Trait>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));

@@ -22,6 +22,7 @@ class RequestQueue {
     flush_after = 1U << 1,  // local: a Flush came behind it
     answered = 1U << 2,     // has had an answer; another one finishes it
     failed = 1U << 3,       // Q, F, S: its ErrorResponse has come, only ReadyForQuery is to follow
+    data_behind = 1U << 4,  // S: CopyData came behind it
   };
   struct Entry {
     std::uint32_t cookie = 0;

@@ -120,6 +120,7 @@ void Conversation::settle(const Reply& reply) {
     if (outcome == protocol::Outcome::skipped) pending_errors_.drop(cookie);
     client_.statements.settle(cookie, outcome);
     if (cookie == dropping_names_) dropping_names_ = 0;
+    if (cookie == copying_) copying_ = 0;
   });
 }
 

@@ -107,10 +107,10 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       server_.statements.end_batch();
       unit_.open = false;
       break;
-    case client::flush:
-    case client::copy_data:
     case client::copy_done:
-    case client::copy_fail: plain(frame, Trait::none); break;
+    case client::copy_fail: copying_ = 0; [[fallthrough]];
+    case client::flush:
+    case client::copy_data: plain(frame, Trait::none); break;
     default: return Taken::unknown;
   }
   if (taken != Taken::taken) {
@@ -134,8 +134,9 @@ void Conversation::more_from_client(const Frame& frame, const protocol::Framer& 
 
 // Whether a unit must wait while the last one is in flight. On a replica it waits: it may be for another member, and
 // after a refusal it must be possible to send the one unit again. It also waits behind a deferred BEGIN: until that is
-// answered, it is unknown whether the unit would run inside the block.
+// answered, it is unknown whether the unit would run inside the block. What disturbs a COPY ends it.
 bool Conversation::must_wait() const {
+  if (server_.exchange.copy_waits_for_client()) return false;
   const bool alone = role_ == Role::replica && server_.exchange.transaction_status() == 'I' && !pinned();
   return alone || client_.block.state() == protocol::Block::State::opening;
 }
@@ -170,9 +171,11 @@ void Conversation::plain(const Frame& frame, Trait traits) {
 
 // A Query or an Execute; what it may change for the messages behind it is known until it is settled.
 void Conversation::announce_run(protocol::Request request) {
-  const bool followed = has(request.traits, Trait::drops_names);
+  const bool followed = has(request.traits, Trait::drops_names | Trait::copies_in);
   if (followed && request.cookie == 0) request.cookie = client_.statements.issue();
   if (announce(request) == protocol::Exchange::Fate::skipped || !followed) return;
+  if (has(request.traits, Trait::copies_in)) copying_ = request.cookie;
+  if (!has(request.traits, Trait::drops_names)) return;
   dropping_names_ = request.cookie;
   flushes_drop_ = request.tag == client::execute;
 }
@@ -222,7 +225,10 @@ protocol::StatementPlan Conversation::send_ahead(const protocol::StatementMessag
   // nothing to write, and bytes that are forwarded unchanged need not be copied.
   auto& out = understood.named ? to_server.writable() : client_.desk.scratch;
   if (!understood.named) out.clear();
-  const auto plan = prepared.prepare(understood, frame, client_.statements, server_.statements, out);
+  // What doesn't belong into a COPY must be seen by its server, which ends the session.
+  using Answerer = protocol::Prepared::Answerer;
+  const auto answerer = copying_ != 0 ? Answerer::server : Answerer::here;
+  const auto plan = prepared.prepare(understood, frame, client_.statements, server_.statements, out, answerer);
   for (const auto& injected : plan.messages()) {
     announce({.tag = injected.tag, .origin = Origin::proxy, .cookie = injected.cookie});
   }
@@ -251,7 +257,9 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   if (unit_.judged) verdict = *std::exchange(unit_.judged, std::nullopt);
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
     // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
-    if (alone && has(verdict.effects, Effect::sql_deallocate) && names_parsed(frame, verdict, client_.statements)) {
+    const bool waits = !server_.exchange.copy_waits_for_client();  // else it ends the COPY, and the session
+    if (alone && waits && has(verdict.effects, Effect::sql_deallocate) &&
+        names_parsed(frame, verdict, client_.statements)) {
       // Its answer must follow those in flight, and its status depends on them.
       if (!server_.exchange.idle() || in_answer()) {
         unit_.judged = verdict;

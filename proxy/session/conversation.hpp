@@ -210,6 +210,7 @@ class Conversation {
   bool told_ = false;        // parameters were told in this pass
   // Requests in flight, by their cookies, the last of each kind; 0: none.
   std::uint32_t dropping_names_ = 0;  // may take statement names along
+  std::uint32_t copying_ = 0;         // may be a COPY FROM STDIN, whose end was not sent
   bool flushes_drop_ = false;         // nothing has asked for the answer of dropping_names_ yet
   bool path_in_doubt_ = false;  // the search_path may be another than at the start
 };

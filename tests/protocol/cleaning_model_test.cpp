@@ -147,7 +147,7 @@ class ModelRun {
     return true;
   }
   static Out bytes_of(const ModelBackend::Answer& answer) {
-    if (answer.tag == 'E') return answers(answer.fatal ? "FE08P01" : "EXX000");
+    if (answer.tag == 'E') return answers(answer.fatal ? "FE08P01" : answer.violation ? "E08P01" : "EXX000");
     if (answer.tag == 'Z') return answers(std::string("Z") + answer.status);
     return answers(std::string(1, answer.tag));
   }

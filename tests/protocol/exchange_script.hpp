@@ -121,8 +121,9 @@ class ScriptPlayer {
   static Bytes body_of(const ModelBackend::Answer& answer) {
     static constexpr std::string_view error("SERROR\0VERROR\0CXX000\0Mmodel\0\0", 29);
     static constexpr std::string_view fatal("SFATAL\0VFATAL\0C08P01\0Mmodel\0\0", 29);
+    static constexpr std::string_view violation("SERROR\0VERROR\0C08P01\0Mmodel\0\0", 29);
     static constexpr std::string_view statuses("ITE");
-    if (answer.tag == 'E') return as_bytes(answer.fatal ? fatal : error);
+    if (answer.tag == 'E') return as_bytes(answer.fatal ? fatal : answer.violation ? violation : error);
     if (answer.tag == 'Z') return as_bytes(statuses.substr(statuses.find(answer.status), 1));
     return {};
   }

@@ -470,9 +470,57 @@ TEST_F(ExchangeTest, a_query_inside_a_copy_breaks_the_link) {
   send("Q");
   receive_all("G");
   send("Q");
-  receive_all("E");  // 08P01, and PostgreSQL from 14 on closes: it has lost the place in the stream
+  // PostgreSQL from 14 on closes behind it: it has lost the place in the stream.
+  EXPECT_EQ(receive('E', std::string_view("SERROR\0VERROR\0C08P01\0Munexpected\0\0", 34)).action, Action::forward);
   EXPECT_TRUE(exchange.broken());
   EXPECT_EQ(receive('E', fatal_body).action, Action::fatal);
+}
+
+// It had failed before the server read the Query. By Execute, the server skips it; else it runs.
+TEST_F(ExchangeTest, a_copy_that_fails_over_its_data_leaves_what_is_behind_it_to_its_fate) {
+  send("Q");
+  receive_all("G");
+  send("dQ");
+  receive_all("EZ");
+  EXPECT_FALSE(exchange.broken());
+  receive_all("TDCZ");
+  EXPECT_TRUE(exchange.may_release());
+
+  send("BE");
+  receive_all("2G");
+  send("dQc");
+  receive_all("E");
+  EXPECT_EQ(exchange.dropped().size(), 1U);
+  EXPECT_TRUE(exchange.skipping());
+  send("S");
+  receive_all("Z");
+  EXPECT_TRUE(exchange.may_release());
+}
+
+// Its data failed before it read the Sync.
+TEST_F(ExchangeTest, a_query_behind_a_sync_behind_a_failed_copy_runs) {
+  send("BE");
+  receive_all("2G");
+  send("dSQ");
+  receive_all("EZ");
+  EXPECT_FALSE(exchange.broken());
+  receive_all("CZ");
+  EXPECT_TRUE(exchange.may_release());
+}
+
+// The copy may have ignored the Sync or not: then the Query is skipped or runs.
+TEST_F(ExchangeTest, a_query_behind_a_sync_inside_a_failed_copy_breaks_the_link) {
+  send("BE");
+  receive_all("2G");
+  send("dSdQ");
+  receive_all("E");
+  EXPECT_TRUE(exchange.broken());
+  exchange.reset();
+  send("BE");
+  receive_all("2G");
+  send("dSQ");
+  EXPECT_EQ(receive('E', std::string_view("SERROR\0VERROR\0C57014\0Mcanceled\0\0", 32)).action, Action::forward);
+  EXPECT_TRUE(exchange.broken());
 }
 
 TEST_F(ExchangeTest, a_copy_out_streams_to_its_end) {

@@ -81,6 +81,7 @@ class ModelBackend {
     std::size_t owner;  // number of the message that it answers
     char status = 'I';  // ReadyForQuery
     bool fatal = false;
+    bool violation = false;  // 08P01
   };
 
   // Reads message number `id`. What it answers is appended to answers().
@@ -168,7 +169,7 @@ class ModelBackend {
         break;
       case 'f': break;
       default:  // "unexpected message type during COPY from stdin", then "protocol synchronization was lost"
-        answer('E', copy_id_);
+        answers_.push_back({.tag = 'E', .owner = copy_id_, .status = status_, .violation = true});
         answers_.push_back({'E', copy_id_, status_, true});
         ended_ = true;
         return;

@@ -381,7 +381,7 @@ class World {
       case StatementPlan::Kind::answer: item.way = Item::Way::answered; break;
       case StatementPlan::Kind::fail:
         item.way = Item::Way::failing;
-        item.sent = next(client::describe);
+        item.sent = next(said.tag == client::bind ? client::bind : client::describe);
         item.error = error_of(message, said.bytes).state.view();
         break;
       case StatementPlan::Kind::forward:

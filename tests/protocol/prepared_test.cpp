@@ -634,7 +634,7 @@ TEST_F(PreparedTest, repeated_unnamed_texts_can_be_shared) {
   EXPECT_EQ(say(bob, parse("", "SELECT 1")), "answered");
   EXPECT_EQ(say(bob, bind_of("")), text_of(bind_of("hf_1")));
   EXPECT_EQ(say(bob, query("SELECT 2")), text_of(query("SELECT 2")));
-  EXPECT_EQ(say(bob, bind_of("")), text_of(about(client::describe, 'S', "hf_0")));
+  EXPECT_EQ(say(bob, bind_of("")).substr(0, 11), "B" + std::string("\0\0\0\x10\0hf_0\0", 10));
 }
 
 TEST_F(PreparedTest, text_too_long_to_keep_works_where_it_was_parsed) {

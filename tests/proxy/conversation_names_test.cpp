@@ -99,7 +99,7 @@ TEST_F(ConversationNames, name_that_an_earlier_batch_makes_is_waited_for) {
   EXPECT_EQ(talk.client(parse("mine", "SELECT 1") + sync() + bind("mine") + execute() + sync()), Taken::wait);
   EXPECT_EQ(talk.said(), "P:hf_1:SELECT 1 S");
   talk.server(error("42P01") + ready());
-  EXPECT_EQ(talk.said(), "D:Shf_0 E S") << "the Bind fails where it would have failed";
+  EXPECT_EQ(talk.said(), "B:hf_0 E S") << "the Bind fails where it would have failed";
   talk.server(error("26000") + ready());
   EXPECT_EQ(talk.heard(), "E42P01 ZI E26000 ZI");
 }
@@ -130,7 +130,7 @@ TEST_F(ConversationNames, query_destroys_the_unnamed_statement) {
 
 TEST_F(ConversationNames, unknown_name_fails_in_its_place_in_the_clients_words) {
   talk.client(parse("", "SELECT 1") + bind("") + execute() + bind("nobody") + execute() + sync());
-  EXPECT_EQ(talk.said(), "P:SELECT 1 B E D:Shf_0 E S");
+  EXPECT_EQ(talk.said(), "P:SELECT 1 B E B:hf_0 E S");
   talk.server(parsed + bound + one_row());
   EXPECT_EQ(talk.heard(), "1 2 D:one C:SELECT 1");
   talk.server(error("26000") + ready());
@@ -163,7 +163,7 @@ TEST_F(ConversationNames, name_in_use_of_a_text_that_fails_is_told_what_is_wrong
 TEST_F(ConversationNames, malformed_bind_is_08p01) {
   talk.client(message('B', "portal without its end"));
   talk.client(sync());
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
+  EXPECT_EQ(talk.said(), "B:hf_0 S");
   talk.server(error("26000") + ready());
   EXPECT_EQ(talk.heard(), "E08P01 ZI");
 }
@@ -196,7 +196,7 @@ TEST_F(ConversationNames, errors_of_ours_that_are_pipelined_are_bounded) {
   EXPECT_EQ(talk.client(bind("nobody") + sync()), Taken::wait);
   talk.said();
   talk.server(error("26000") + ready());
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
+  EXPECT_EQ(talk.said(), "B:hf_0 S");
   for (std::size_t i = 0; i < protocol::PendingErrors::most; ++i) talk.server(error("26000") + ready());
   EXPECT_FALSE(talk.linked());
   EXPECT_EQ(talk.after.units, protocol::PendingErrors::most + 1);
@@ -302,6 +302,34 @@ TEST_F(ConversationNames, discard_that_fails_or_never_runs_takes_no_name) {
   EXPECT_EQ(known("mine"), Answer::ok);
 }
 
+// What doesn't belong into a COPY ends it: the server must see it, and as what it is.
+TEST_F(ConversationNames, nothing_is_answered_here_while_a_copy_waits_for_its_client) {
+  prepare("mine", "SELECT 1");
+  for (const auto& [message, sent] : std::vector<std::pair<std::string, std::string>>{
+           {close("mine"), "C:Shf_0"},
+           {parse("other", "SELECT 1"), "C:Shf_1 P:hf_1:SELECT 1"},
+           {bind("nobody"), "B:hf_0"},
+           {query("DEALLOCATE mine"), "Q:DEALLOCATE mine"}}) {
+    Talk again(pool());
+    again.client(parse("mine", "SELECT 1") + sync());
+    again.server(parsed + ready());
+    again.client(query("COPY t FROM STDIN"));
+    again.server(copy_in);
+    again.said();
+    EXPECT_EQ(again.client(message), Taken::taken);
+    EXPECT_EQ(again.said(), sent);
+    EXPECT_TRUE(again.server(error("08P01")));
+  }
+}
+
+TEST_F(ConversationNames, close_behind_a_whole_copy_is_answered_here) {
+  prepare("mine", "SELECT 1");
+  talk.client(query("COPY t FROM STDIN") + copy_data("1\n") + copy_done() + close("mine") + sync());
+  EXPECT_TRUE(talk.said().ends_with("c S")) << "the Close is not sent";
+  talk.server(copy_in + complete("COPY 1") + ready() + ready());
+  EXPECT_TRUE(talk.heard().ends_with("C:COPY 1 ZI 3 ZI"));
+}
+
 TEST_F(ConversationNames, plans_that_expired_are_parsed_again_under_the_same_name) {
   prepare("mine", "SELECT 1");
   talk.tables.expire_plans();
@@ -340,7 +368,7 @@ TEST_F(ConversationLongStatement, is_26000_on_a_server_that_never_saw_it) {
   ASSERT_FALSE(talk.linked());
   talk.next = 1;
   talk.client(run_named("mine"));
-  EXPECT_EQ(talk.said(1), "D:Shf_0 E S");
+  EXPECT_EQ(talk.said(1), "B:hf_0 E S");
   talk.server(error("26000") + ready());
   EXPECT_EQ(talk.heard(), "1 ZI E26000 ZI");
   EXPECT_NE(talk.last_error().find("too long to be kept"), std::string::npos);
@@ -354,7 +382,7 @@ TEST_F(ConversationNames, rest_of_a_long_message_that_fails_here_goes_nowhere) {
   EXPECT_EQ(talk.current().session.owed(), 0U);
   talk.client(text.substr(9000) + sync());
   EXPECT_FALSE(talk.conversation->dropping());
-  EXPECT_EQ(talk.said(), "P:SELECT 1 H D:Shf_0 S");
+  EXPECT_EQ(talk.said(), "P:SELECT 1 H B:hf_0 S");
 }
 
 }  // namespace
