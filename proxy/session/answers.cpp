@@ -41,9 +41,17 @@ bool Conversation::from_server(const Frame& frame) {
         break;
       }
       if (frame.tag == tag::command_complete && dropping_names_ != 0) note_completed(frame);
+      if (frame.tag == tag::ready_for_query && restore_.query != 0 && reply.request.cookie == restore_.unit) {
+        restore_.ready = server_.exchange.transaction_status();
+        pass(frame, false);
+        break;
+      }
       pass(frame, !replay_.swallowing());
       break;
-    case Reply::Action::swallow: pass(frame, false); break;
+    case Reply::Action::swallow:
+      pass(frame, false);
+      if (frame.tag == tag::ready_for_query && restore_.ready != 0) restored();
+      break;
     case Reply::Action::replace: replace(reply.request.cookie); break;
     case Reply::Action::async:
       if (frame.tag == tag::notice_response) {
@@ -115,10 +123,18 @@ void Conversation::local(const protocol::Request& request) {
   server_.statements.settle(request.cookie, protocol::Outcome::completed);
 }
 
+// The client's settings are back: it is told what holds now, and that its unit has ended.
+void Conversation::restored() {
+  const char status = std::exchange(restore_, {}).ready;
+  tell_reported();
+  protocol::write_ready_for_query(client_.desk.to_client.writable(), status);
+}
+
 void Conversation::settle(const Reply& reply) {
   server_.settle(reply, [this](std::uint32_t cookie, protocol::Outcome outcome) {
     if (outcome == protocol::Outcome::skipped) pending_errors_.drop(cookie);
     client_.statements.settle(cookie, outcome);
+    if (cookie == restore_.query && outcome == protocol::Outcome::skipped) restore_ = {};  // with its unit
     if (cookie == dropping_names_) dropping_names_ = 0;
     if (cookie == copying_) copying_ = 0;
   });
@@ -133,6 +149,11 @@ void Conversation::parameter_reported() {
 }
 
 void Conversation::tell_difference() {
+  // What a RESET leads to is reported before and after the settings are restored: only what holds in the end is told.
+  if (restore_.query != 0) [[unlikely]] {
+    const auto oldest = server_.exchange.oldest().cookie;
+    if (oldest == restore_.unit || oldest == restore_.query) return;
+  }
   protocol::difference(client_.told, server_.reported, protocol::RoleReports::keep,
                        [this](std::string_view name, std::string_view value) {
                          protocol::write_parameter_status(client_.desk.to_client.writable(), name, value);

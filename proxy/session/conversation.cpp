@@ -78,6 +78,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
     return wait_for_names();
   const bool begins = !unit_.open;
   if (begins && !begins_nothing(frame.tag)) {
+    if (restore_.query != 0) return Taken::wait;  // what is reported now would not be told
     if (replay_.swallowing() || (!exchange.idle() && must_wait())) return Taken::wait;
     begin_unit(frame.tag);
   } else if (exchange.idle()) {
@@ -101,8 +102,14 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       unit_.open = false;
       break;
     case client::sync:
-      plain(frame, Trait::none);
-      if (pins_.has_restore()) inject_restore();
+      if (pins_.has_restore()) [[unlikely]] {
+        restore_.unit = client_.statements.issue();
+        announce({.tag = frame.tag, .cookie = restore_.unit});
+        client_.desk.to_server.forward(frame.bytes);
+        inject_restore();
+      } else {
+        plain(frame, Trait::none);
+      }
       client_.statements.end_batch();
       server_.statements.end_batch();
       unit_.open = false;
@@ -271,7 +278,11 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   }
   note_effects(verdict);
   // A simple Query destroys the unnamed statement, here and on the server.
-  const auto cookie = client_.statements.query().cookie;
+  auto cookie = client_.statements.query().cookie;
+  if (frame.last && pins_.has_restore()) {
+    if (cookie == 0) cookie = client_.statements.issue();
+    restore_.unit = cookie;
+  }
   server_.statements.drop_unnamed();
   announce_run({.tag = frame.tag, .traits = protocol::traits_of(verdict), .cookie = cookie});
   client_.desk.to_server.forward(frame.bytes);
@@ -405,11 +416,14 @@ void Conversation::note_effects(Verdict verdict) {
   if (has(verdict.effects, Effect::discard | Effect::sql_deallocate)) server_.soil(Effect::discard);
 }
 
-// Restores the client's settings behind the unit with the RESET, in the same write; a ROLLBACK undoes both.
+// Restores the client's settings behind the unit with the RESET, in the same write; a ROLLBACK undoes both. The unit's
+// ReadyForQuery waits for it: the client is told the outcome of both, and in front of that.
 void Conversation::inject_restore() {
   const auto restore = pins_.take_restore();
   server_.statements.drop_unnamed();
-  announce({.tag = client::query, .origin = Origin::proxy});
+  restore_.query = client_.statements.issue();
+  const auto fate = announce({.tag = client::query, .origin = Origin::proxy, .cookie = restore_.query});
+  if (fate == protocol::Exchange::Fate::skipped) restore_ = {};
   protocol::write_query(client_.desk.to_server.writable(), restore);
 }
 
@@ -422,6 +436,9 @@ void Conversation::take_back() {
 
 protocol::Loss Conversation::server_lost(bool cut) {
   auto loss = server_.exchange.on_server_lost();
+  if (restore_.ready != 0) {  // its unit was answered
+    protocol::write_ready_for_query(client_.desk.to_client.writable(), std::exchange(restore_, {}).ready);
+  }
   // A client told 08007 will check the outcome: this counts as a write, so that the check reads a member that shows it.
   if (unit_.writes) note_written();
   for (const auto& request : loss.unanswered) {

@@ -177,6 +177,7 @@ class Conversation {
   void settle_skipped(std::uint32_t cookie);
   void note_effects(protocol::sql::Verdict verdict);
   void inject_restore();
+  void restored();
   void local_answers_due();
 
   // server → client
@@ -208,6 +209,13 @@ class Conversation {
   bool dropping_ = false;    // the rest of the client's current message
   bool forwarding_ = false;  // the server's current message, to the client
   bool told_ = false;        // parameters were told in this pass
+  // A RESET of settings that the client brought, and what restores them.
+  struct Restore {
+    std::uint32_t unit = 0;   // the cookie of the request whose ReadyForQuery waits
+    std::uint32_t query = 0;  // the cookie of what restores; 0: none is in flight
+    char ready = 0;           // the status of that ReadyForQuery once it has come
+  };
+  Restore restore_;
   // Requests in flight, by their cookies, the last of each kind; 0: none.
   std::uint32_t dropping_names_ = 0;  // may take statement names along
   std::uint32_t copying_ = 0;         // may be a COPY FROM STDIN, whose end was not sent

@@ -230,6 +230,7 @@ void ClientSession::server_lost(ServerLink& server) {
   const bool untouched = before == Replay::State::unsent;
   const bool cut = !framer_.at_boundary() || begin_error || keeps || answer_cut || (alone && !untouched);
   const Loss loss = conversation.server_lost(cut);
+  flush_to_client();
   settle_aftermath();
   const bool again = conversation.replay().again() != Replay::Again::no;
   const bool concerned = keeps || loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' ||

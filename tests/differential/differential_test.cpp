@@ -22,11 +22,10 @@ long number_of(const char* variable, long otherwise) {
 }
 
 // What is known to differ, and is left to later work: each word leaves out the turns that have it.
-//   discard, reset      ParameterStatus of a setting that goes back to its start-up value is sent twice
 //   terminate  what came in front of a Terminate is finished, but its answers are dropped: its client doesn't listen
 //   app.*      a custom setting that is asked for in the middle of a block
 constexpr const char* known_differences =
-    "discard,reset,app.x,app.y,app.z,terminate";
+    "app.x,app.y,app.z,terminate";
 
 std::vector<std::string> words_of(const char* variable) {
   std::vector<std::string> words;

@@ -196,6 +196,60 @@ TEST_F(ConversationTest, reset_in_a_batch_is_followed_by_the_clients_own_behind_
   EXPECT_EQ(talk.heard(), "1 2 C:RESET ZI");
 }
 
+// PostgreSQL reports what has changed, once, in front of the ReadyForQuery.
+TEST_F(ConversationTest, reset_tells_what_holds_in_the_end_and_then_that_the_server_is_ready) {
+  talk.wants("DateStyle", "SQL, DMY");
+  talk.client(query("SELECT 1"));
+  talk.server(parameter("DateStyle", "SQL, DMY") + one_row() + ready());
+  talk.client(query("SET datestyle TO german"));
+  talk.server(complete("SET") + parameter("DateStyle", "German, DMY") + ready());
+  talk.heard();
+  for (const auto& reset : {query("RESET ALL"), run("DISCARD ALL"), query("RESET datestyle")}) {
+    talk.client(reset);
+    talk.server((reset[0] == 'P' ? parsed + bound : std::string()) + complete("RESET"));
+    talk.server(parameter("DateStyle", "ISO, MDY") + ready());
+    EXPECT_TRUE(talk.heard().ends_with("C:RESET")) << "the ReadyForQuery waits";
+    talk.server(description + one_row() + parameter("DateStyle", "SQL, DMY") + ready());
+    EXPECT_EQ(talk.heard(), reset == query("RESET ALL") ? "S:DateStyle=SQL, DMY ZI" : "ZI");
+  }
+}
+
+TEST_F(ConversationTest, what_is_behind_a_reset_waits_until_the_settings_are_back) {
+  talk.wants("DateStyle", "SQL, DMY");
+  EXPECT_EQ(talk.client(query("RESET ALL") + query("SET datestyle TO german")), Taken::wait);
+  talk.said();
+  talk.server(complete("RESET") + parameter("DateStyle", "ISO, MDY") + ready());
+  talk.server(description + one_row() + parameter("DateStyle", "SQL, DMY") + ready());
+  EXPECT_EQ(talk.said(), "Q:SET datestyle TO german");
+  talk.server(complete("SET") + parameter("DateStyle", "German, DMY") + ready());
+  EXPECT_EQ(talk.heard(), "C:RESET S:DateStyle=SQL, DMY ZI C:SET S:DateStyle=German, DMY ZI");
+}
+
+// In a batch that failed the server skips both.
+TEST_F(ConversationTest, reset_that_is_skipped_restores_nothing) {
+  talk.wants("DateStyle", "SQL, DMY");
+  talk.client(parse("", "SELECT x") + query("RESET ALL"));
+  talk.server(error("42703"));
+  EXPECT_EQ(talk.client(sync() + query("SELECT 1")), Taken::taken);
+  talk.server(ready() + one_row() + ready());
+  EXPECT_EQ(talk.heard(), "E42703 ZI D:one C:SELECT 1 ZI");
+  talk.client(parse("", "SELECT x") + flush());
+  talk.server(error("42703"));
+  EXPECT_EQ(talk.client(query("RESET ALL") + sync() + query("SELECT 1")), Taken::taken);
+  talk.server(ready() + one_row() + ready());
+  EXPECT_EQ(talk.heard(), "E42703 ZI D:one C:SELECT 1 ZI");
+}
+
+TEST_F(ConversationTest, reset_that_was_answered_is_told_although_its_server_is_lost_then) {
+  talk.wants("work_mem", "4MB");
+  talk.client(query("RESET work_mem"));
+  talk.server(complete("RESET") + ready());
+  EXPECT_EQ(talk.heard(), "C:RESET");
+  talk.desk.clear();
+  static_cast<void>(talk.lose());
+  EXPECT_EQ(wire::heard(protocol::as_text(talk.desk.to_client.bytes())), "ZI");
+}
+
 TEST_F(ConversationTest, reset_of_what_it_never_asked_for_is_left_alone) {
   talk.wants("work_mem", "4MB");
   talk.client(query("RESET statement_timeout"));
