@@ -128,6 +128,10 @@ class Exchange {
   // What is in flight may have an effect although the client sends nothing more: a statement that is no proven read, and
   // all that ends its unit.
   [[nodiscard]] bool takes_effect() const;
+  // Answers will come although nothing more is sent: a unit is whole, or a Flush came last.
+  [[nodiscard]] bool answers_come() const {
+    return !queue_.empty() && (flushed_ || has_boundary(0)) && !copy_waits_for_client();
+  }
   // The server waits for more CopyData, or for the CopyDone or CopyFail that the client has not sent.
   [[nodiscard]] bool copy_waits_for_client() const;
 

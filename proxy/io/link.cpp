@@ -98,6 +98,20 @@ void Link::drop() {
   sent_ = 0;
 }
 
+void Link::mute() {
+  muted_ = true;
+  std::vector<std::byte>().swap(unsent_);
+  sent_ = 0;
+}
+
+// The peer takes no more.
+void Link::broke() {
+  if (outlives_peer_)
+    mute();
+  else
+    close();
+}
+
 bool Link::may_receive() const {
   return watch_.may_read() || (tls_ && tls_->has_pending());
 }
@@ -210,6 +224,7 @@ std::size_t Link::unsent_bytes() const {
 
 Sent Link::send(protocol::Bytes bytes) {
   if (!open()) return Sent::untouched;
+  if (muted_) return Sent::lost;
   return tls_ ? send_tls(bytes) : send_plain(bytes);
 }
 
@@ -224,7 +239,7 @@ Sent Link::send_plain(protocol::Bytes bytes) {
       }
       if (errno == EINTR) continue;
       if (errno != EAGAIN) {
-        close();
+        broke();
         return bytes.size() == all ? Sent::untouched : Sent::lost;
       }
       watch_.blocked();
@@ -245,7 +260,7 @@ Sent Link::send_tls(protocol::Bytes bytes) {
   const auto before = tls_->outgoing().size();
   if (!tls_->write(bytes)) {
     flush_tls();
-    close();
+    broke();
     return Sent::lost;
   }
   std::size_t left = 0;
@@ -266,8 +281,8 @@ bool Link::flush() {
       watch_.blocked();
       return true;
     }
-    close();
-    return false;
+    broke();
+    return open();
   }
   std::vector<std::byte>().swap(unsent_);  // `= {}` would keep the memory
   sent_ = 0;
@@ -276,7 +291,7 @@ bool Link::flush() {
 
 // False: the connection broke, and the link is closed. Adds the number of bytes that the socket took to `left`.
 bool Link::flush_tls(std::size_t* left) {
-  while (tls_ && !tls_->outgoing().empty()) {
+  while (tls_ && !muted_ && !tls_->outgoing().empty()) {
     const auto out = tls_->outgoing();
     const auto sent = sys::send(watch_.fd(), out.data(), out.size());
     if (sent >= 0) {
@@ -287,6 +302,10 @@ bool Link::flush_tls(std::size_t* left) {
     if (errno == EINTR) continue;
     if (errno == EAGAIN) {
       watch_.blocked();
+      return true;
+    }
+    if (outlives_peer_) {
+      mute();
       return true;
     }
     drop();

@@ -68,8 +68,12 @@ class Link {
   // Sends what the socket takes now and keeps the rest.
   Sent send(protocol::Bytes bytes);
   // Bytes wait to be sent. False for a closed link, which sends nothing any more.
-  [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ != nullptr && tls_unsent()); }
+  [[nodiscard]] bool unsent() const { return !unsent_.empty() || (tls_ != nullptr && tls_unsent() && !muted_); }
   [[nodiscard]] std::size_t unsent_bytes() const;
+  // A peer that breaks off while it is sent something doesn't close the link any more: it mutes it.
+  void outlive_peer() { outlives_peer_ = true; }
+  // Nobody listens: nothing is sent from here on. Receiving goes on.
+  void mute();
   // Waits until everything is sent. False: the connection broke.
   Task<bool> drain();
   // Waits until no coroutine is inside drain() any more: before a link is destroyed. Close it first.
@@ -93,6 +97,7 @@ class Link {
   void keep_unsent(protocol::Bytes bytes);
   Sent send_tls(protocol::Bytes bytes);
   void drop();
+  void broke();
   // Where the next bytes go: behind those kept, in scratch memory while those are few.
   struct Room {
     protocol::MutableBytes bytes;
@@ -111,6 +116,8 @@ class Link {
   std::unique_ptr<protocol::TlsEngine> tls_;
   std::coroutine_handle<> quiet_;
   unsigned draining_ = 0;
+  bool outlives_peer_ = false;
+  bool muted_ = false;
 };
 
 }  // namespace holdfast::proxy

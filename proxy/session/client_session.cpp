@@ -334,11 +334,15 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
   return Step::go_on;
 }
 
-// PostgreSQL runs what it has received in front of a Terminate. Here, what can have no effect is canceled: a proven read, a
-// block that stays open, a batch without its Sync.
+// PostgreSQL runs and answers what it has received in front of a Terminate. Here, what can have no effect is canceled if
+// nobody listens any more: a proven read, a block that stays open; and a batch without its Sync in any case.
 ClientSession::Step ClientSession::part() {
-  if (!linked_->conversation.takes_effect()) return Step::leave;
-  phase_ = Phase::parting;
+  const auto& conversation = linked_->conversation;
+  const bool listens = phase_ != Phase::parting && !link_.watch().hung_up();
+  if (!conversation.takes_effect() && !(listens && conversation.answers_come())) return Step::leave;
+  // If it goes without listening to the end, what takes effect is finished all the same.
+  if (listens) link_.outlive_peer();
+  phase_ = listens ? Phase::last_answers : Phase::parting;
   framer_.put_back();
   return Step::wait_progress;
 }

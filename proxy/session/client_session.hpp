@@ -66,7 +66,8 @@ class ClientSession final : private ServerUser {
     log_in,
     serving,
     leaving,  // the process ends: the session does with its transaction
-    parting,  // Terminate has come: what the client sent before it is finished, and nothing more is said
+    last_answers,  // Terminate has come: what the client sent before it is answered
+    parting,       // … and the client has gone: it is finished, and nothing more is said
   };
   enum class Step : std::uint8_t {
     go_on,          // something was processed

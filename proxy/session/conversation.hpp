@@ -111,6 +111,8 @@ class Conversation {
   [[nodiscard]] bool at_rest() const { return server_.at_rest() && !unit_.open; }
   // What is in flight may have an effect, also if nothing more comes from the client.
   [[nodiscard]] bool takes_effect() const { return server_.exchange.takes_effect(); }
+  // Something of it will be answered, also if nothing more comes from the client.
+  [[nodiscard]] bool answers_come() const { return server_.exchange.answers_come(); }
   // Everything is answered and nothing pins, but the server lacks the rest of a message that it will ignore.
   [[nodiscard]] bool waits_for_rest() const {
     return server_.waits_for_rest() && server_.owed() > 0 && !unit_.open && !pinned();

@@ -91,6 +91,12 @@ bool ClientSession::waits_to_read() const {
 // it sent before, or there is more of that than was looked through: it is read, to its end, when its turn has come.
 bool ClientSession::gone() {
   if (muted()) return false;
+  if (phase_ == Phase::last_answers) {
+    if (linked_ ? !linked_->conversation.takes_effect() : waits_to_read()) return true;
+    link_.mute();
+    phase_ = Phase::parting;
+    return false;
+  }
   while (link_.received().size() < most_looked_through) {
     if (link_.receive(link_.received().size() + 1) == Io::ok) continue;
     link_.keep_rest();

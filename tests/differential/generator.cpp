@@ -358,7 +358,10 @@ class Generator {
 
   void leave(std::vector<Message>& messages) {
     if (below(2) == 0) messages.push_back(query());
-    if (below(4) == 0) unit(messages);
+    if (below(4) == 0) {
+      unit(messages);
+      messages.push_back({.tag = 'S'});
+    }
     messages.push_back({.tag = 'X'});
   }
 

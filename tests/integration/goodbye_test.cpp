@@ -1,5 +1,5 @@
 // A client that says goodbye: what it sent in front of its Terminate is finished, as PostgreSQL does with what it has
-// received, although the client is gone. One that just breaks off is cancelled. Each statement waits for a lock until the
+// received, although the client is gone, and answered if it listens. One that just breaks off is cancelled. Each statement waits for a lock until the
 // proxy has seen the client go.
 #include <gtest/gtest.h>
 
@@ -121,6 +121,56 @@ TEST_F(Goodbyes, half_a_terminate_is_none) {
   peer->close();
   EXPECT_EQ(rows_in_the_end(), "none");
   gatekeeper.exec("COMMIT");
+  EXPECT_EQ(rows_in_the_end(), "none");
+}
+
+// … if it stays to listen: also what can have no effect, and however much it is.
+TEST_F(Goodbyes, of_one_who_listens_are_answered) {
+  start();
+  const auto read = wire::parse("", "SELECT 1") + wire::bind("") + wire::execute() + wire::sync();
+  for (const auto& [bytes, answers] : std::vector<std::pair<std::string, std::string>>{
+           {wire::query("SELECT 1"), "TDCZ"},
+           {read + wire::query("BEGIN") + insert, "12DCZCZCZ"},
+           {wire::query("SELECT 1/0") + insert + read, "EZCZ12DCZ"},
+           {insert + wire::query("SELECT g, repeat('x', 1000) FROM generate_series(1, 5000) g"),
+            "CZT" + std::string(5000, 'D') + "CZ"}}) {
+    auto peer = wire::log_in(proxy_->port());
+    peer->send(bytes + goodbye);
+    std::string heard;
+    for (const char ready : answers)
+      if (ready == 'Z') heard += peer->read_until('Z');
+    EXPECT_EQ(heard, answers);
+    peer->expect_end();
+  }
+  EXPECT_EQ(rows_in_the_end(), "1 1");
+}
+
+// It goes in the middle of its answers: what takes effect is finished.
+TEST_F(Goodbyes, of_one_who_stops_listening_finish_its_work) {
+  start();
+  const auto much = wire::query("SELECT g, repeat('x', 1000) FROM generate_series(1, 50000) g");
+  for (const bool reset : {false, true}) {
+    server_->exec("TRUNCATE kept");
+    auto peer = wire::log_in(proxy_->port());
+    peer->send(insert + much + insert + goodbye);
+    ASSERT_EQ(peer->read_until('Z'), "CZ");
+    if (reset)
+      peer->reset();
+    else
+      peer->close();
+    EXPECT_EQ(rows_in_the_end(), "1 1");
+  }
+}
+
+// A read ends when its client stops waiting for it.
+TEST_F(Goodbyes, of_reads_end_them_when_their_client_hangs_up) {
+  start("size: 1, wait_timeout: 20s");
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(wire::query("SELECT pg_sleep(60)") + goodbye);
+  ASSERT_TRUE(wait_until(10s, [] {
+    return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1";
+  }));
+  peer->close();
   EXPECT_EQ(rows_in_the_end(), "none");
 }
 

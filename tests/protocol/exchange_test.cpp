@@ -383,6 +383,30 @@ TEST_F(ExchangeTest, a_local_query_is_due_in_its_turn) {
   EXPECT_EQ(cookies(exchange.after()), "8 ");
 }
 
+// ---- a client that says no more
+
+TEST_F(ExchangeTest, answers_come_for_units_that_are_whole_and_for_what_was_flushed) {
+  EXPECT_FALSE(exchange.answers_come());
+  send("PB");
+  EXPECT_FALSE(exchange.answers_come()) << "the server keeps them";
+  send("H");
+  EXPECT_TRUE(exchange.answers_come());
+  receive_all("12");
+  EXPECT_FALSE(exchange.answers_come());
+  send("E");
+  EXPECT_FALSE(exchange.answers_come());
+  send("S");
+  EXPECT_TRUE(exchange.answers_come());
+  receive_all("C");
+  EXPECT_TRUE(exchange.answers_come());
+  receive_all("Z");
+  send("Q");
+  receive_all("G");
+  EXPECT_FALSE(exchange.answers_come()) << "the copy waits for its client";
+  send("c");
+  EXPECT_TRUE(exchange.answers_come());
+}
+
 // ---- copy
 
 TEST_F(ExchangeTest, keeps_server_during_copy_in) {

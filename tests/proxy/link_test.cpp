@@ -168,6 +168,33 @@ Task<> drain_then_stop(Link& link, Reactor& reactor, bool& result) {
   reactor.stop();
 }
 
+// A client that has said goodbye may go while it is answered: what it asked for goes on.
+TEST_F(LinkTest, outlives_a_peer_that_breaks_off) {
+  link.outlive_peer();
+  EXPECT_EQ(link.send(protocol::as_bytes(pattern(1 << 20))), Sent::taken);
+  EXPECT_TRUE(link.unsent());
+  ::close(std::exchange(peer, -1));
+  link.send(protocol::as_bytes("more"));
+  Gate gate;
+  bool drained = false;
+  spawn(gate, drain_then_stop(link, reactor, drained));
+  reactor.run();
+  EXPECT_TRUE(drained) << "nothing is left to be sent";
+  EXPECT_TRUE(link.open());
+  EXPECT_FALSE(link.unsent());
+}
+
+TEST_F(LinkTest, sends_nothing_once_it_is_muted) {
+  EXPECT_EQ(link.send(protocol::as_bytes(pattern(1 << 20))), Sent::taken);
+  EXPECT_TRUE(link.unsent());
+  link.mute();
+  EXPECT_FALSE(link.unsent());
+  EXPECT_EQ(link.send(protocol::as_bytes("more")), Sent::lost);
+  EXPECT_TRUE(link.open());
+  peer_writes("abc");
+  EXPECT_EQ(link.receive(), Io::ok);
+}
+
 TEST_F(LinkTest, drain_ends_when_everything_is_sent) {
   const auto text = pattern(4'000'000);
   ASSERT_EQ(link.send(protocol::as_bytes(text)), Sent::taken);
