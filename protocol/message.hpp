@@ -8,6 +8,7 @@ namespace holdfast::protocol {
 
 // Tag and length word.
 inline constexpr std::size_t header_size = 5;
+inline constexpr std::uint32_t empty_length = 4;  // of a message without a body
 // PostgreSQL refuses longer ones: PQ_LARGE_MESSAGE_LIMIT, src/include/libpq/libpq.h (MaxAllocSize - 1).
 inline constexpr std::uint32_t max_message_length = 0x3fffffff;
 

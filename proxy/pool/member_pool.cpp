@@ -6,6 +6,7 @@
 
 #include "protocol/invariant.hpp"
 #include "proxy/base/log.hpp"
+#include "proxy/base/log.hpp"
 #include "proxy/pool/canceller.hpp"
 #include "proxy/pool/connector.hpp"
 #include "proxy/pool/handover.hpp"
@@ -15,6 +16,10 @@
 namespace holdfast::proxy {
 
 namespace {
+
+// For a server whose client is gone: what it still runs doesn't end, although it is canceled once a second, or its answer
+// to something is missing. Others wait for its place.
+constexpr std::chrono::seconds longest_cleaning{30};
 
 bool unusable(const health::MemberStatus& status) {
   return status.state == health::MemberState::fenced || status.state == health::MemberState::down ||
@@ -50,11 +55,9 @@ MemberPool::~MemberPool() {
 void MemberPool::enter(ServerLink& server, ServerLink::State state) {
   using State = ServerLink::State;
   server.state_ = state;
+  server.since_ = pool_.context().reactor.now();
   switch (state) {
-    case State::idle:
-      server.idle_since_ = pool_.context().reactor.now();
-      idle_.push_front(server);
-      break;
+    case State::idle: idle_.push_front(server); break;
     case State::leased:
     case State::cleaning: busy_.push_back(server); break;
     case State::closed:
@@ -373,7 +376,7 @@ void MemberPool::member_changed(const health::MemberStatus& status) {
 
 void MemberPool::close_idle(TimePoint older_than) {
   while (ServerLink* server = idle_.back()) {
-    if (server->idle_since_ > older_than) return;
+    if (server->since_ > older_than) return;
     enter(*server, ServerLink::State::closed);
   }
 }
@@ -391,6 +394,16 @@ void MemberPool::close_all() {
 bool MemberPool::sweep(TimePoint now, std::chrono::milliseconds overdue_after) {
   bool overdue = false;
   for (ServerLink* server = busy_.front(); server != nullptr; server = server->next()) {
+    if (server->state_ == ServerLink::State::cleaning && now - server->since_ > longest_cleaning) {
+      const auto& exchange = server->session.exchange;
+      log_event(LogLevel::warning, "cleaning_timed_out",
+                {{"member", pool_.topology().members[member_].name},
+                 {"pid", std::to_string(server->pid)},
+                 {"in_flight", std::to_string(exchange.in_flight())},
+                 {"transaction_status", std::string(1, exchange.transaction_status())}});
+      server->link.close();
+      continue;
+    }
     if (server->session.exchange.idle()) continue;
     // No client needs the answer any more; a cancellation that arrived before the server had read the statement had no
     // effect (manual, 55.2.8): it is repeated.

@@ -79,7 +79,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
     // These belong to nothing: their COPY has failed, or there is nothing to flush. The session drops them.
     if (!unit.needs_server && frame.kind == Frame::Kind::start &&
         (frame.tag == client::copy_data || frame.tag == client::copy_done || frame.tag == client::copy_fail ||
-         frame.tag == client::flush)) {
+         (frame.tag == client::flush && frame.length == protocol::empty_length))) {
       return decided();
     }
     if (frame.kind == Frame::Kind::need_more || (frame.kind == Frame::Kind::start && !frame.last)) {
@@ -144,11 +144,13 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         break;
       }
       case client::function_call: unit.answered_alone = seen == 0; return write();
-      case client::sync: unit.only_parses = parses && !others; return decided();
+      case client::sync:
+        if (frame.length != protocol::empty_length) return write();  // an error, which only a server can make
+        unit.only_parses = parses && !others;
+        return decided();
       case client::flush:
         // What follows the answers belongs to the same batch, and may be anything.
-        if (unit.needs_server) return write();
-        break;
+        return write();
       case client::terminate: return decided();
       case client::password: return write();  // unexpected here: the session tells the client
       default: unit.needs_server = true; break;

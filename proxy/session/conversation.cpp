@@ -36,9 +36,10 @@ Portals::Name portal_of(const Frame& frame) {
 }
 
 // What begins no unit: a COPY's messages belong to the unit that began it, also when that has failed and they come too
-// late; a Flush belongs to the batch that is open, if any.
-bool begins_nothing(char tag) {
-  return tag == client::copy_data || tag == client::copy_done || tag == client::copy_fail || tag == client::flush;
+// late; a Flush belongs to the batch that is open, if any, unless it fails.
+bool begins_nothing(const Frame& frame) {
+  return frame.tag == client::copy_data || frame.tag == client::copy_done || frame.tag == client::copy_fail ||
+         (frame.tag == client::flush && frame.length == protocol::empty_length);
 }
 
 // A Parse, Bind, Describe or Close that concerns a statement.
@@ -77,7 +78,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
   if (dropping_names_ != 0 && names_statement(frame)) [[unlikely]]
     return wait_for_names();
   const bool begins = !unit_.open;
-  if (begins && !begins_nothing(frame.tag)) {
+  if (begins && !begins_nothing(frame)) {
     if (restore_.query != 0) return Taken::wait;  // what is reported now would not be told
     if (replay_.swallowing() || (!exchange.idle() && must_wait())) return Taken::wait;
     begin_unit(frame.tag);
@@ -102,7 +103,9 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       unit_.open = false;
       break;
     case client::sync:
-      if (pins_.has_restore()) [[unlikely]] {
+      if (frame.length != protocol::empty_length) [[unlikely]] {
+        if (malformed_sync(frame) == Taken::wait) return Taken::wait;
+      } else if (pins_.has_restore()) [[unlikely]] {
         restore_.unit = client_.statements.issue();
         announce({.tag = frame.tag, .cookie = restore_.unit});
         client_.desk.to_server.forward(frame.bytes);
@@ -116,8 +119,14 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       break;
     case client::copy_done:
     case client::copy_fail: copying_ = 0; [[fallthrough]];
-    case client::flush:
     case client::copy_data: plain(frame, Trait::none); break;
+    case client::flush:
+      if (frame.length == protocol::empty_length) {
+        plain(frame, Trait::none);
+      } else {
+        taken = malformed_flush(frame);
+      }
+      break;
     default: return Taken::unknown;
   }
   if (taken != Taken::taken) {
@@ -165,6 +174,39 @@ void Conversation::begin_unit(char tag) {
   announce(
       {.tag = client::execute, .origin = Origin::proxy, .traits = Trait::begins | Trait::repeatable, .cookie = cookie});
   announce({.tag = client::close, .origin = Origin::proxy, .cookie = cookie});
+}
+
+// A Flush with a body. PostgreSQL reports an error and skips until the Sync, unless a COPY FROM reads it, which ignores it
+// (PostgresMain, src/backend/tcop/postgres.c; CopyGetData, src/backend/commands/copyfromparse.c). No other message fails
+// that has no answer: as it is sent, the error would belong to whoever is served next.
+Conversation::Taken Conversation::malformed_flush(const Frame& frame) {
+  if (reads_copy()) {
+    announce({.tag = client::flush});
+    protocol::write_flush(client_.desk.to_server.writable());
+    dropping_ = !frame.last;
+    return Taken::taken;
+  }
+  if (pending_errors_.full()) return Taken::wait;
+  return fail_here(frame);
+}
+
+// A Sync with a body, which is an error as well, behind which the transaction is rolled back.
+Conversation::Taken Conversation::malformed_sync(const Frame& frame) {
+  if (pending_errors_.full()) return Taken::wait;
+  if (!reads_copy()) static_cast<void>(fail_here(frame));
+  announce({.tag = client::sync});
+  protocol::write_sync(client_.desk.to_server.writable());
+  dropping_ = !frame.last;
+  return Taken::taken;
+}
+
+bool Conversation::reads_copy() const {
+  return copying_ != 0 || server_.exchange.copy_waits_for_client();
+}
+
+Conversation::Taken Conversation::fail_here(const Frame& frame) {
+  protocol::write_describe(client_.desk.to_server.writable(), {.kind = 'S', .name = "hf_0"});
+  return fail(frame, client_.statements.issue(), protocol::told(protocol::Tell::malformed_message));
 }
 
 void Conversation::limit_time() {

@@ -171,6 +171,10 @@ class Conversation {
   Taken fail(const protocol::Frame& frame, std::uint32_t cookie, Error error);
   [[nodiscard]] bool refused_in_failed_block(const protocol::Frame& frame,
                                              const protocol::StatementMessage& understood) const;
+  Taken malformed_flush(const protocol::Frame& frame);
+  Taken malformed_sync(const protocol::Frame& frame);
+  [[nodiscard]] bool reads_copy() const;
+  Taken fail_here(const protocol::Frame& frame);
   void plain(const protocol::Frame& frame, protocol::Trait traits);
   protocol::StatementPlan send_ahead(const protocol::StatementMessage& understood, const protocol::Frame& frame);
   protocol::Exchange::Fate announce(const protocol::Request& request);

@@ -257,6 +257,20 @@ TEST_F(MemberPoolTest, a_server_without_a_cancel_key_is_drained_without_a_cancel
   ::alarm(0);
 }
 
+// What its server still owes may never come: others wait for its place.
+TEST_F(MemberPoolTest, a_server_that_is_not_clean_in_time_is_closed) {
+  auto& server = idle_server();
+  auto lease = member().lease_now();
+  static_cast<void>(server.session.exchange.sent({.tag = client_tag::query}));
+  lease = ServerLease();
+  ASSERT_EQ(server.state(), State::cleaning);
+  static_cast<void>(member().sweep(reactor.now() + 29s, 60s));
+  EXPECT_TRUE(server.link.open());
+  static_cast<void>(member().sweep(reactor.now() + 31s, 60s));
+  EXPECT_FALSE(server.link.open());
+  EXPECT_FALSE(member().lease_now());
+}
+
 // ---- the process stops ----------------------------------------------------------------------------------------------
 
 // Who waits in line has work to finish. A connection closed under it would be opened anew, and closed again.
