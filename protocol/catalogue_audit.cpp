@@ -24,21 +24,31 @@ WITH trees(hidden, tree) AS (
 ), used(hidden, oid) AS (
   SELECT DISTINCT hidden, (regexp_matches(tree, $r$:(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)$r$, 'g'))[1]::oid
     FROM trees
+  UNION SELECT 2, f FROM pg_aggregate, unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
+      aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) f WHERE f >= 16384
   UNION SELECT 1, tgfoid FROM pg_trigger WHERE NOT tgisinternal
   UNION SELECT 1, evtfoid FROM pg_event_trigger
   UNION SELECT 2, castfunc FROM pg_cast WHERE castfunc >= 16384
   UNION SELECT 2, oprcode FROM pg_operator WHERE oprcode >= 16384
   UNION SELECT 2, amproc FROM pg_amproc WHERE amproc >= 16384
   UNION SELECT 2, p.oid FROM pg_proc p JOIN pg_type t ON t.oid = p.proargtypes[0]
-    WHERE p.oid >= 16384 AND p.pronargs = 1 AND t.typrelid <> 0
-), sources(hidden, oid, name, lang, opaque, src) AS (
-  SELECT u.hidden, p.oid, p.proname, l.lanname, p.prosqlbody IS NOT NULL OR p.prosrc ~ $r$\\'$r$,
-         regexp_replace(regexp_replace(lower(p.prosrc),
-           $r$'([^']|'')*'|--[^\n]*|/\*([^*]|\*+[^*/])*\*+/$r$, ' '''' ', 'g'),
-           $r$\mupdate\s+(only\s+)?(?!loop\M|then\M|else\M|begin\M)[\w."]+(\s+(as\s+)?[\w"]+)?\s+set\M$r$
-             || $r$|\mdo\s+update\s+set\M|\mdo\s+nothing\M$r$, ' ', 'g')
+    WHERE p.oid >= 16384 AND p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1 AND p.prokind = 'f'
+      AND (t.typrelid <> 0 OR t.typtype = 'd'
+           OR t.typname IN ('record', 'any', 'anyelement', 'anynonarray', 'anycompatible', 'anycompatiblenonarray'))
+), codes(hidden, oid, name, lang, opaque, makes, code) AS (
+  SELECT u.hidden, p.oid, p.proname, l.lanname,
+         p.prosqlbody IS NOT NULL OR p.prosrc ~ $r$\\'|\$\w*\$|/\*([^*]|\*+[^*/])*/\*$r$,
+         p.proconfig::text ~ 'pg_temp',
+         regexp_replace(lower(p.prosrc),
+           $r$("[^"]*")|'([^']|'')*'|--[^\n]*|/\*([^*]|\*+[^*/])*\*+/$r$, $r$\1 $r$, 'g')
   FROM used u JOIN pg_proc p ON p.oid = u.oid JOIN pg_language l ON l.oid = p.prolang
-), judged(bits) AS (
+), sources(hidden, oid, name, lang, opaque, code, src) AS (
+  SELECT hidden, oid, name, lang, opaque OR (makes AND code ~ $r$\mcreate\M$r$), code,
+         regexp_replace(code,
+           $r$\mupdate\s+(only\s+)?(?!(loop|then|else|begin|nowait|skip|of)\M)[\w."]+$r$
+             || $r$(\s+(as\s+)?(?!loop\M)[\w"]+)?\s+set\M|\mdo\s+update\s+set\M|\mdo\s+nothing\M$r$, ' ', 'g')
+  FROM codes
+), judged(bits, writes) AS (
   SELECT CASE WHEN oid < 16384 THEN
       CASE WHEN name IN ('set_config', 'setseed', 'pg_advisory_lock', 'pg_advisory_lock_shared', 'pg_try_advisory_lock',
         'pg_try_advisory_lock_shared', 'query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema',
@@ -49,7 +59,7 @@ WITH trees(hidden, tree) AS (
     WHEN lang IN ('c', 'internal') THEN 0
     WHEN lang NOT IN ('sql', 'plpgsql') OR opaque
       OR src ~ ($r$\m(set|set_config|reset|listen|unlisten|execute|prepare|deallocate|load|discard|do|call|temp$r$
-        || $r$|temporary|pg_temp\w*|setseed|pg_(try_)?advisory_lock\w*$r$
+        || $r$|temporary|pg_temp\w*|setseed|hold|pg_(try_)?advisory_lock\w*$r$
         || $r$|(query|cursor)_to_xml\w*|ts_stat|ts_rewrite)\M$r$)
       OR EXISTS (SELECT FROM regexp_matches(src, $r$(\minto\s+)?([\w$."]+)\s*\($r$, 'g') m
                  WHERE m[1] IS NULL
@@ -58,13 +68,18 @@ WITH trees(hidden, tree) AS (
                                      'filter', 'by', 'raise', 'exit', 'continue')
                    AND regexp_replace(m[2], $r$^pg_catalog\.$r$, '') NOT IN
                        (SELECT proname FROM pg_proc WHERE oid < 16384 AND pronamespace = 11))
+        OR code ~ $r$\mpg_settings\M$r$
       THEN hidden * 5
     WHEN src ~ $r$\m(lastval|currval)\M$r$ THEN hidden * 4
     WHEN hidden = 2 AND src ~ $r$\mnextval\M$r$ THEN 2
-    ELSE 0 END
+    ELSE 0 END,
+    hidden = 2 AND (oid >= 16384 OR name IN ('nextval', 'setval'))
+      AND (oid < 16384 OR lang NOT IN ('sql', 'plpgsql', 'c', 'internal') OR opaque
+           OR code ~ ($r$\m(insert|update|delete|merge|truncate|copy|create|alter|drop|grant|revoke|refresh|comment$r$
+             || $r$|lock|import|notify|nextval|setval|lo_\w+|pg_notify|pg_logical_\w+)\M$r$))
   FROM sources
 )
-SELECT coalesce(bit_or(bits), 0)
+SELECT coalesce(bit_or(bits | CASE WHEN writes OR bits & 10 = 10 THEN 16 ELSE 0 END), 0)
   | CASE WHEN EXISTS (SELECT FROM trees WHERE hidden = 2 AND tree ~ (':relid ' || 'pg_settings'::regclass::oid || ' '))
     THEN 2 ELSE 0 END
 FROM judged)sql";

@@ -23,7 +23,8 @@ enum class Hidden : std::uint8_t {
   reads_leave = 1U << 1,   // so may any statement
   writes_look = 1U << 2,   // a write may look at the session's sequences (lastval, currval)
   reads_look = 1U << 3,
-  anything = writes_leave | reads_leave | writes_look | reads_look,
+  reads_write = 1U << 4,  // any statement may write tables, or what others see as well
+  anything = writes_leave | reads_leave | writes_look | reads_look | reads_write,
 };
 constexpr bool has(Hidden set, Hidden bits) {
   return (static_cast<unsigned>(set) & static_cast<unsigned>(bits)) != 0;

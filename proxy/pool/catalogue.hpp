@@ -63,7 +63,8 @@ class Catalogue {
       return std::nullopt;
     return hidden_of(answer);
   }
-  // The last answer, however old; before the first one: anything.
+  // The last answer, however old; before the first one: anything, except that reads write. The first server that is given
+  // back is asked; until then a read is repeated when its server is lost, as it is where nothing is hidden.
   [[nodiscard]] Hidden hidden() const { return hidden_of(answer_.load(std::memory_order_relaxed)); }
   // An answer that was asked for in this state of the schema, and took so long.
   void learn(Hidden hidden, std::uint64_t schema, TimePoint now, TimePoint::duration took) {
@@ -96,7 +97,9 @@ class Catalogue {
   static constexpr std::chrono::seconds shortest{1};
   static constexpr int share = 100;
 
-  static constexpr unsigned bits = 4;  // of Hidden
+  static constexpr unsigned bits = 5;  // of Hidden
+  static constexpr auto before_the_first = static_cast<Hidden>(static_cast<unsigned>(Hidden::anything) &
+                                                               ~static_cast<unsigned>(Hidden::reads_write));
   static std::uint64_t schema_of(std::uint64_t answer) { return answer >> bits; }
   static Hidden hidden_of(std::uint64_t answer) { return static_cast<Hidden>(answer & ((1U << bits) - 1)); }
 
@@ -105,7 +108,7 @@ class Catalogue {
   Numbers& numbers_;
   std::atomic<std::uint64_t> schema_;
   // The answer and the state of the schema that it is about, in one word: no reader mixes two.
-  std::atomic<std::uint64_t> answer_{static_cast<std::uint64_t>(Hidden::anything)};
+  std::atomic<std::uint64_t> answer_{static_cast<std::uint64_t>(before_the_first)};
   std::atomic<TimePoint::rep> due_{0};
   // When a failure was last told, times two; plus one while they fail. 0: never.
   std::atomic<TimePoint::rep> told_{0};

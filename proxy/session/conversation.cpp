@@ -62,11 +62,21 @@ Conversation::~Conversation() {
 }
 
 void Conversation::expect(const Unit& unit) {
-  const auto& verdict = unit.verdict;
+  const auto verdict = as_it_runs(unit.verdict);
   const bool read = verdict.repeatable() && verdict.control == TransactionControl::none;
   may_repeat_ = read ? Replay::Repeatable::yes : Replay::Repeatable::no;
   if (unit.judged) unit_.judged = verdict;
   told_ = false;  // parameters told before the unit are not part of its answer
+}
+
+// What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
+// write. A standby can't write.
+Verdict Conversation::as_it_runs(Verdict verdict) const {
+  const bool may_hide = role_ == Role::primary && verdict.access == Access::read;
+  if (may_hide && has(client_.identity.pool->catalogue().hidden(), protocol::Hidden::reads_write)) {
+    verdict.access = Access::write;
+  }
+  return verdict;
 }
 
 Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer) {
@@ -303,7 +313,7 @@ Conversation::Taken Conversation::judge(const Frame& frame) {
 // `alone`: no batch is open in front of it.
 Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   Verdict verdict = protocol::sql::unseen_verdict;
-  if (unit_.judged) verdict = *std::exchange(unit_.judged, std::nullopt);
+  if (unit_.judged) verdict = as_it_runs(*std::exchange(unit_.judged, std::nullopt));
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
     // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
     const bool waits = !server_.exchange.copy_waits_for_client();  // else it ends the COPY, and the session
@@ -397,7 +407,7 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
     verdict = {.access = Access::nothing};  // it fails: it leaves nothing behind
   }
   if (understood.statement) {
-    verdict = verdict_of(*understood.statement, *client_.identity.classifier);
+    verdict = as_it_runs(verdict_of(*understood.statement, *client_.identity.classifier));
     if (verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only) {
       client_.block.passes(understood.statement->text(), verdict);
     }

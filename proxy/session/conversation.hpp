@@ -182,6 +182,7 @@ class Conversation {
   Taken wait_for_names();
   void settle_skipped(std::uint32_t cookie);
   void note_effects(protocol::sql::Verdict verdict);
+  [[nodiscard]] protocol::sql::Verdict as_it_runs(protocol::sql::Verdict verdict) const;
   void inject_restore();
   void restored();
   void local_answers_due();

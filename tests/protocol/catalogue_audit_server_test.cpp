@@ -73,7 +73,7 @@ constexpr auto both(Hidden a, Hidden b) {
   return static_cast<Hidden>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
 }
 constexpr auto writes = both(Hidden::writes_leave, Hidden::writes_look);  // a function of the user's: may do either
-constexpr auto reads = both(Hidden::reads_leave, Hidden::reads_look);
+constexpr auto reads = both(both(Hidden::reads_leave, Hidden::reads_look), Hidden::reads_write);
 
 INSTANTIATE_TEST_SUITE_P(
     Of, CatalogueAudit,
@@ -104,7 +104,23 @@ INSTANTIATE_TEST_SUITE_P(
         Made{"view_of_function", "CREATE VIEW v AS SELECT leaves()", reads},
         Made{"view_of_builtin", "CREATE VIEW v AS SELECT pg_try_advisory_lock(7)", Hidden::reads_leave},
         Made{"view_of_lastval", "CREATE VIEW v AS SELECT lastval()", Hidden::reads_look},
-        Made{"view_of_nextval", "CREATE VIEW v AS SELECT nextval('t_id_seq')", Hidden::reads_leave},
+        Made{"view_of_nextval", "CREATE VIEW v AS SELECT nextval('t_id_seq')", both(Hidden::reads_leave, Hidden::reads_write)},
+        Made{"view_of_a_function_that_writes",
+             "CREATE FUNCTION writes() RETURNS text LANGUAGE plpgsql AS"
+             " $$ BEGIN INSERT INTO log VALUES ('x'); RETURN ''; END $$; CREATE VIEW v AS SELECT writes()",
+             Hidden::reads_write},
+        Made{"view_of_a_function_that_updates",
+             "CREATE FUNCTION writes() RETURNS text LANGUAGE sql AS 'UPDATE log SET what = what RETURNING what';"
+             "CREATE VIEW v AS SELECT writes()",
+             Hidden::reads_write},
+        Made{"view_of_a_function_that_reads",
+             "CREATE FUNCTION longest() RETURNS int LANGUAGE plpgsql AS"
+             " $$ BEGIN RETURN (SELECT max(length(what)) FROM log); END $$; CREATE VIEW v AS SELECT longest()",
+             Hidden::nothing},
+        Made{"aggregate",
+             "CREATE FUNCTION step(int, int) RETURNS int LANGUAGE sql AS 'SELECT leaves($1)';"
+             "CREATE AGGREGATE sly(int) (sfunc = step, stype = int)",
+             reads},
         Made{"view_of_settings", "CREATE VIEW v AS SELECT * FROM pg_settings", Hidden::reads_leave},
         Made{"policy",
              "CREATE TABLE u (a int); ALTER TABLE u ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON u USING (leaves(a) = 1)",
@@ -119,6 +135,45 @@ INSTANTIATE_TEST_SUITE_P(
              reads},
         Made{"domain", "CREATE DOMAIN d AS int CHECK (leaves(value) = 1)", reads},
         Made{"attribute_notation", "CREATE FUNCTION extra(t) RETURNS text LANGUAGE sql AS 'SELECT leaves()'", reads},
+        Made{"attribute_notation_of_anything",
+             "CREATE FUNCTION extra(anyelement) RETURNS text LANGUAGE sql AS 'SELECT leaves()'", reads},
+        Made{"attribute_notation_of_a_record",
+             "CREATE FUNCTION extra(record) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN leaves(); END $$", reads},
+        Made{"attribute_notation_with_a_default",
+             "CREATE FUNCTION extra(t, int DEFAULT 1) RETURNS text LANGUAGE sql AS 'SELECT leaves()'", reads},
+        Made{"settings_table",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql AS"
+             " $$ BEGIN UPDATE pg_settings SET setting = 'x' WHERE name = 'a.b'; RETURN ''; END $$",
+             reads},
+        Made{"dollar_quote_with_an_apostrophe",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql AS"
+             " $$ BEGIN PERFORM $q$it's$q$; PERFORM set_config('a.b', '', false); RETURN ''; END $$",
+             reads},
+        Made{"name_with_an_apostrophe",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql AS"
+             " $$ DECLARE \"it's\" int; BEGIN PERFORM set_config('a.b', '', false); RETURN ''; END $$",
+             reads},
+        Made{"nested_comment",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql AS"
+             " $$ BEGIN /* /* */ ' */ PERFORM set_config('a.b', '', false); RETURN ''; /* ' */ END $$",
+             reads},
+        Made{"set_in_a_loop_over_locked_rows",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql AS"
+             " $$ DECLARE r log; BEGIN FOR r IN SELECT * FROM log FOR UPDATE NOWAIT LOOP SET a.b = 1; END LOOP;"
+             " RETURN ''; END $$",
+             reads},
+        Made{"temporary_schema",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql SET search_path = pg_temp AS"
+             " $$ BEGIN CREATE TABLE leak AS SELECT 1; RETURN ''; END $$",
+             reads},
+        Made{"cursor_with_hold",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE sql AS"
+             " 'DECLARE c CURSOR WITH HOLD FOR SELECT 1; SELECT ''x''::text'",
+             reads},
+        Made{"harmless_quoted_names",
+             "CREATE FUNCTION extra(t) RETURNS text LANGUAGE plpgsql SET search_path = public, pg_temp AS"
+             " $$ BEGIN RETURN (SELECT \"what\" || 'it' || upper(\"what\") FROM \"log\" LIMIT 1); END $$",
+             Hidden::nothing},
         Made{"body_of_statements",
              "CREATE FUNCTION extra(t) RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT leaves(); END", reads},
         Made{"dynamic_sql",
@@ -164,8 +219,8 @@ TEST(CatalogueAuditRow, is_one_number_in_range) {
     return read_audit(row);
   };
   EXPECT_EQ(read("0"), Hidden::nothing);
-  EXPECT_EQ(read("15"), Hidden::anything);
-  for (const char* text : {"", "16", "-1", "1x", "001", "t"}) EXPECT_FALSE(read(text)) << text;
+  EXPECT_EQ(read("31"), Hidden::anything);
+  for (const char* text : {"", "32", "-1", "1x", "001", "t"}) EXPECT_FALSE(read(text)) << text;
   EXPECT_FALSE(read_audit({}));
   std::vector<std::byte> null;
   Writer(null).u16(1).u32(0xffffffff);

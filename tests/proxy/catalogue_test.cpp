@@ -24,7 +24,9 @@ class CatalogueTest : public ::testing::Test {
 TEST_F(CatalogueTest, is_asked_before_anything_is_known) {
   EXPECT_FALSE(catalogue.known(now));
   EXPECT_FALSE(catalogue.known(now)) << "whoever comes before the answer asks as well";
-  EXPECT_EQ(catalogue.hidden(), Hidden::anything);
+  for (const auto bit : {Hidden::writes_leave, Hidden::reads_leave, Hidden::writes_look, Hidden::reads_look})
+    EXPECT_TRUE(has(catalogue.hidden(), bit));
+  EXPECT_FALSE(has(catalogue.hidden(), Hidden::reads_write));
   learn(Hidden::nothing);
   EXPECT_EQ(catalogue.known(now), Hidden::nothing);
 }

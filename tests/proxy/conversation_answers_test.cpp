@@ -92,6 +92,28 @@ TEST_F(ConversationAnswers, read_behind_a_write_with_a_reset_does_not_count_as_a
   EXPECT_FALSE(talk.after.schema_changed);
 }
 
+// SELECT * FROM v, whose view calls a function that writes: in such a database a read on the primary is told, counted and
+// never repeated, as a write. A standby can't write.
+TEST_F(ConversationAnswers, a_read_that_may_write_unseen_is_a_write_on_the_primary) {
+  const auto prepared = parse("", "SELECT * FROM v") + bind("") + execute() + sync();
+  for (const auto hidden : {protocol::Hidden::reads_write, protocol::Hidden::anything, protocol::Hidden::nothing}) {
+    for (const auto& bytes : {query("SELECT * FROM v"), prepared}) {
+      for (const std::size_t server : {0U, 1U}) {
+        SCOPED_TRACE(std::to_string(static_cast<int>(hidden)) + " on server " + std::to_string(server));
+        Talk fresh(*talk.identity.pool);
+        fresh.hides(hidden);
+        fresh.next = server;
+        fresh.client(bytes);
+        const bool may_write = server == 0 && hidden != protocol::Hidden::nothing;
+        EXPECT_EQ(fresh.lose().outcome, may_write ? protocol::Loss::Outcome::unknown : protocol::Loss::Outcome::repeatable);
+        EXPECT_EQ(fresh.after.wrote, may_write);
+        EXPECT_EQ(fresh.conversation->replay().again(),
+                  may_write ? protocol::Replay::Again::no : protocol::Replay::Again::elsewhere);
+      }
+    }
+  }
+}
+
 // exec_parse_message (src/backend/tcop/postgres.c) refuses everything but the block's end, whatever the name.
 TEST_F(ConversationAnswers, parse_in_a_failed_block_is_25p02) {
   prepare("mine", "SELECT 1");

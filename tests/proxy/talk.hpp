@@ -41,6 +41,7 @@ class Talk {
   explicit Talk(Pool& pool, std::uint32_t whole_limit = protocol::Framer::Limits{}.whole_limit)
       : framer(protocol::Direction::from_client, {.whole_limit = whole_limit}) {
     identity.pool = &pool;
+    hides(protocol::Hidden::nothing);
     identity.classifier = tables.classifier("pool", {}, config::Limits{});
     configure({});
     for (const bool primary : {true, false}) servers.emplace_back(tables.pending, primary);
@@ -50,6 +51,11 @@ class Talk {
 
   void configure(const config::EffectiveSettings& settings) {
     identity.settings = std::make_shared<const config::EffectiveSettings>(settings);
+  }
+  // The hidden code of its database, by an audit.
+  void hides(protocol::Hidden hidden) {
+    auto& catalogue = identity.pool->catalogue();
+    catalogue.learn(hidden, catalogue.schema(), {}, {});
   }
   void wants(std::string_view name, std::string_view value) {
     identity.wanted = tables.settings.intern({{std::string(name), std::string(value)}});
