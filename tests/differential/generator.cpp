@@ -357,6 +357,7 @@ class Generator {
   }
 
   void leave(std::vector<Message>& messages) {
+    messages.push_back({.tag = 'f', .text = "the client leaves"});
     if (below(2) == 0) messages.push_back(query());
     if (below(4) == 0) {
       unit(messages);

@@ -74,6 +74,9 @@ std::string report(Reader& reader) {
   }
   // What a READ ONLY block must not do has other words on a standby than on a primary.
   if (const auto refused = text.find("C25006"); refused != std::string::npos) text.resize(refused + 7);
+  // Holdfast may have put a Parse in front of the message that ended a COPY.
+  constexpr std::string_view stray = "unexpected message type 0x";
+  if (const auto at = text.find(stray); at != std::string::npos) text.replace(at + stray.size(), 2, "??");
   for (auto at = text.find("hf_"); at != std::string::npos; at = text.find("hf_", at + 1)) {
     auto end = at + 3;
     while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end])) != 0) ++end;
