@@ -9,7 +9,7 @@ namespace {
 // …). Objects from 16384 on are users' (FirstNormalObjectId, src/include/access/transam.h). A source is read without
 // its comments and strings, and without the SET of an UPDATE. Backslashes stand in dollar quotes only: a session may
 // have standard_conforming_strings off.
-constexpr std::string_view query = R"sql(SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '2s';
+constexpr std::string_view query = R"sql(SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '2s'; SET LOCAL jit = off;
 WITH trees(hidden, tree) AS (
   SELECT 2, ev_action::text || ev_qual::text FROM pg_rewrite WHERE oid >= 16384
   UNION ALL SELECT 2, polqual::text FROM pg_policy UNION ALL SELECT 2, polwithcheck::text FROM pg_policy

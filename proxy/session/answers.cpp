@@ -13,14 +13,10 @@ using protocol::Frame;
 using protocol::Origin;
 using protocol::Reply;
 
-bool Conversation::from_server(const Frame& frame) {
+// A message that changes what is in flight.
+bool Conversation::answered(const Frame& frame) {
   if (unreplicated_.stuck(frame.tag)) [[unlikely]]
     return false;
-  if (const Reply* reply = server_.exchange.unchanged(frame.tag)) {
-    if (frame.tag == tag::command_complete && dropping_names_ != 0) note_completed(frame);
-    pass(frame, reply->action == Reply::Action::forward && !replay_.swallowing());
-    return true;
-  }
   if (frame.tag == tag::error_response && client_.block.owns(server_.exchange.oldest().cookie)) {
     const auto fields = protocol::parse_error(frame.body());
     if (fields && !fields->ends_session()) {
@@ -95,11 +91,6 @@ void Conversation::more_from_server(const Frame& frame) {
   if (!frame.last || postponed_.empty()) return;
   for (const auto& request : postponed_) local(request);
   postponed_.clear();
-}
-
-void Conversation::pass(const Frame& frame, bool to_client) {
-  forwarding_ = to_client && !unreplicated_.hides(frame.tag);
-  if (forwarding_) client_.desk.to_client.forward(frame.bytes);
 }
 
 void Conversation::delivered() {

@@ -62,21 +62,16 @@ Conversation::~Conversation() {
 }
 
 void Conversation::expect(const Unit& unit) {
-  const auto verdict = as_it_runs(unit.verdict);
+  auto verdict = unit.verdict;
+  judge_as_it_runs(verdict);
   const bool read = verdict.repeatable() && verdict.control == TransactionControl::none;
   may_repeat_ = read ? Replay::Repeatable::yes : Replay::Repeatable::no;
   if (unit.judged) unit_.judged = verdict;
   told_ = false;  // parameters told before the unit are not part of its answer
 }
 
-// What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
-// write. A standby can't write.
-Verdict Conversation::as_it_runs(Verdict verdict) const {
-  const bool may_hide = role_ == Role::primary && verdict.access == Access::read;
-  if (may_hide && has(client_.identity.pool->catalogue().hidden(), protocol::Hidden::reads_write)) {
-    verdict.access = Access::write;
-  }
-  return verdict;
+bool Conversation::reads_may_write() const {
+  return has(client_.identity.pool->catalogue().hidden(), protocol::Hidden::reads_write);
 }
 
 Conversation::Taken Conversation::from_client(const Frame& frame, const protocol::Framer& framer) {
@@ -313,7 +308,8 @@ Conversation::Taken Conversation::judge(const Frame& frame) {
 // `alone`: no batch is open in front of it.
 Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   Verdict verdict = protocol::sql::unseen_verdict;
-  if (unit_.judged) verdict = as_it_runs(*std::exchange(unit_.judged, std::nullopt));
+  if (unit_.judged) verdict = *std::exchange(unit_.judged, std::nullopt);
+  judge_as_it_runs(verdict);
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
     // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
     const bool waits = !server_.exchange.copy_waits_for_client();  // else it ends the COPY, and the session
@@ -407,7 +403,8 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
     verdict = {.access = Access::nothing};  // it fails: it leaves nothing behind
   }
   if (understood.statement) {
-    verdict = as_it_runs(verdict_of(*understood.statement, *client_.identity.classifier));
+    verdict = verdict_of(*understood.statement, *client_.identity.classifier);
+    judge_as_it_runs(verdict);
     if (verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only) {
       client_.block.passes(understood.statement->text(), verdict);
     }

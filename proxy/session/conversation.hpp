@@ -94,7 +94,13 @@ class Conversation {
   void parameter_reported();
   // Any other message.
   // False: the server must be closed.
-  [[nodiscard]] bool from_server(const protocol::Frame& frame);
+  [[nodiscard]] bool from_server(const protocol::Frame& frame) {
+    const auto* reply = server_.exchange.unchanged(frame.tag);
+    if (reply == nullptr) return answered(frame);
+    if (frame.tag == protocol::server::command_complete && dropping_names_ != 0) note_completed(frame);
+    pass(frame, reply->action == protocol::Reply::Action::forward && !replay_.swallowing());
+    return true;
+  }
   void more_from_server(const protocol::Frame& frame);
   // Tells the client the parameters that its server reports, as far as the client doesn't know them.
   void tell_reported() {
@@ -171,8 +177,8 @@ class Conversation {
   Taken fail(const protocol::Frame& frame, std::uint32_t cookie, Error error);
   [[nodiscard]] bool refused_in_failed_block(const protocol::Frame& frame,
                                              const protocol::StatementMessage& understood) const;
-  Taken malformed_flush(const protocol::Frame& frame);
-  Taken malformed_sync(const protocol::Frame& frame);
+  [[gnu::cold]] Taken malformed_flush(const protocol::Frame& frame);
+  [[gnu::cold]] Taken malformed_sync(const protocol::Frame& frame);
   [[nodiscard]] bool reads_copy() const;
   Taken fail_here(const protocol::Frame& frame);
   void plain(const protocol::Frame& frame, protocol::Trait traits);
@@ -182,24 +188,34 @@ class Conversation {
   Taken wait_for_names();
   void settle_skipped(std::uint32_t cookie);
   void note_effects(protocol::sql::Verdict verdict);
-  [[nodiscard]] protocol::sql::Verdict as_it_runs(protocol::sql::Verdict verdict) const;
-  void inject_restore();
-  void restored();
+  // What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
+  // write. A standby can't write.
+  void judge_as_it_runs(protocol::sql::Verdict& verdict) const {
+    using protocol::sql::Access;
+    if (verdict.access == Access::read && role_ == Role::primary && reads_may_write()) verdict.access = Access::write;
+  }
+  [[nodiscard]] bool reads_may_write() const;
+  [[gnu::cold]] void inject_restore();
+  [[gnu::cold]] void restored();
   void local_answers_due();
 
   // server → client
+  [[nodiscard]] bool answered(const protocol::Frame& frame);
   void tell_difference();
-  [[nodiscard]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
-  void notice(const protocol::Frame& frame);
-  void note_completed(const protocol::Frame& frame);
-  void replace(std::uint32_t cookie);
+  [[nodiscard, gnu::cold]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
+  [[gnu::cold]] void notice(const protocol::Frame& frame);
+  [[gnu::cold]] void note_completed(const protocol::Frame& frame);
+  [[gnu::cold]] void replace(std::uint32_t cookie);
   void local(const protocol::Request& request);
   void settle(const protocol::Reply& reply);
   void unit_answered();
   void may_write();
   void note_written();
   void take_back_refused();
-  void pass(const protocol::Frame& frame, bool to_client);
+  void pass(const protocol::Frame& frame, bool to_client) {
+    forwarding_ = to_client && !unreplicated_.hides(frame.tag);
+    if (forwarding_) client_.desk.to_client.forward(frame.bytes);
+  }
 
   const ClientFacts& client_;
   protocol::ServerSession& server_;
