@@ -59,10 +59,11 @@ Binding<Config> http_address() {
 SessionBinding reads_consistency() {
   return {{{.path = "reads.consistency",
             .doc = "What a read on a replica must see: `global` (every write to its database that finished earlier "
-                   "through this process, whichever client's it was), `session` (the client's own earlier writes, and "
-                   "never older data than it has already read: not enough if an application writes on one connection "
-                   "of its pool and reads on another), `bounded: 5s` (data that is at most this old), `eventual` "
-                   "(anything). A read that no replica is fresh enough for goes to the primary.",
+                   "through this process, whichever client's it was), `session` (the client's own earlier writes, "
+                   "and never older data than it has already read: not enough if an application writes on one "
+                   "connection of its pool and reads on another), `bounded: 5s` (data that is at most this old), "
+                   "`eventual` (anything). A read that no replica is fresh enough for goes to the primary, unless "
+                   "`reads.fallback_to_primary` is false.",
             .type = Type::consistency,
             .words = words_of<ReadConsistency>,
             .standard = Value(Consistency{EffectiveSettings{}.read_consistency, EffectiveSettings{}.read_staleness})},
@@ -144,7 +145,8 @@ const std::vector<Binding<Config>>& process_table() {
       bind<Config, &Config::limits, &Limits::prepared_per_server>(
           {.path = "limits.prepared_per_server",
            .doc = "Named prepared statements that are kept on one server connection; beyond that the least recently "
-                  "used one is closed, and prepared again when it is needed.",
+                  "used one is closed, and prepared again when it is needed. It applies to connections that are "
+                  "opened later.",
            .range = {1, 100000}}),
       bind<Config, &Config::limits, &Limits::prepared_memory_per_client>(
           {.path = "limits.prepared_memory_per_client",
@@ -155,22 +157,22 @@ const std::vector<Binding<Config>>& process_table() {
       bind<Config, &Config::limits, &Limits::prepared_memory_per_worker>(
           {.path = "limits.prepared_memory_per_worker",
            .doc = "Memory for the texts of all prepared statements, for each worker. When it is used up, texts over "
-                  "16KiB are not kept, which ties their clients to the servers where they were parsed, and a client's "
-                  "named statements may take 64KiB.",
+                  "16KiB are not kept, which ties their clients to the servers where they were parsed, and each "
+                  "client's named statements may take 64KiB at most.",
            .range = {64 * kilobyte, 64 * gigabyte},
            .applies = Applies::restart,
            .type = Type::size}),
       bind<Config, &Config::limits, &Limits::receive_memory>(
           {.path = "limits.receive_memory",
-           .doc = "Memory for messages that are not there as a whole yet, or wait for a server, for each worker. When "
-                  "it is used up, the client whose message has made no progress for the longest time is refused with "
-                  "53200.",
+           .doc = "Memory for messages that have arrived only in part, or wait for a server, for each worker. When "
+                  "it is used up, the client whose message has made no progress for the longest time gets 53200, and "
+                  "is disconnected unless it waits for a server.",
            .range = {1024 * kilobyte, 64 * gigabyte},
            .type = Type::size}),
       bind<Config, &Config::limits, &Limits::statement_memory>(
           {.path = "limits.statement_memory",
-           .doc = "The longest statement that is buffered and parsed; a longer one is streamed to the primary without "
-                  "being parsed.",
+           .doc = "The longest statement that is buffered and parsed; a longer one is streamed to the primary "
+                  "without being parsed, and pins its client.",
            .range = {kilobyte, gigabyte},
            .applies = Applies::restart,
            .type = Type::size}),
@@ -211,12 +213,15 @@ const std::vector<Binding<Cluster>>& cluster_table() {
       bind<Cluster, &Cluster::monitor, &Monitor::database>(
           {.path = "monitor.database", .doc = "The database that the probes connect to."}),
       bind<Cluster, &Cluster::monitor, &Monitor::interval>({.path = "monitor.interval",
-                                                            .doc = "Time between two full probes of a healthy member.",
+                                                            .doc = "Time between two full probes of a healthy "
+                                                                   "member, or of one that has been down for more "
+                                                                   "than 10s.",
                                                             .range = {50, hour}}),
       bind<Cluster, &Cluster::monitor, &Monitor::fast_interval>(
           {.path = "monitor.fast_interval",
            .doc = "Time between two light probes (role and WAL position only) of a healthy member, and between two "
-                  "full probes of a member that is not healthy or whose cluster has no primary.",
+                  "full probes of a member that is not healthy or whose cluster has no primary. While there is no "
+                  "primary, light probes come every 25ms, or at this interval if it is shorter.",
            .range = {10, hour}}),
       bind<Cluster, &Cluster::monitor, &Monitor::query_timeout>(
           {.path = "monitor.query_timeout",
@@ -321,7 +326,7 @@ const std::vector<SessionBinding>& session_table() {
       bind_session<&S::pool_mode, &E::pool_mode>(
           {.path = "pool.mode",
            .doc = "When a server connection is released: `transaction`: at the end of each transaction; `session`: "
-                  "when the client disconnects."}),
+                  "when the client disconnects. In session mode `route: auto` sends everything to the primary."}),
       bind_session<&S::pool_size, &E::pool_size>(
           {.path = "pool.size",
            .doc = "Server connections per member, database and user, for the whole process.",
@@ -333,7 +338,8 @@ const std::vector<SessionBinding>& session_table() {
            .range = up_to_a_day}),
       bind_session<&S::hold_timeout, &E::hold_timeout>(
           {.path = "pool.hold_timeout",
-           .doc = "How long a client waits for a primary before it gets 57P03.",
+           .doc = "How long a client waits for a primary before it gets 57P03; also how long a statement is tried if "
+                  "every connection ends before it is sent.",
            .range = up_to_a_day}),
       bind_session<&S::hold_limit, &E::hold_limit>(
           {.path = "pool.hold_limit",
@@ -358,30 +364,32 @@ const std::vector<SessionBinding>& session_table() {
       max_clients(),
       bind_session<&S::query_timeout, &E::query_timeout>(
           {.path = "timeouts.query",
-           .doc = "The longest that a statement may run before it is cancelled.",
+           .doc = "The longest that a statement may run before it is canceled (57014).",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::idle_in_transaction_timeout, &E::idle_in_transaction_timeout>(
           {.path = "timeouts.idle_in_transaction",
-           .doc = "A client that is idle for longer inside a transaction is disconnected.",
+           .doc = "A client that is idle for longer inside a transaction, or in a batch whose Sync it has not sent, "
+                  "is disconnected (25P03).",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::client_idle_timeout, &E::client_idle_timeout>(
           {.path = "timeouts.client_idle",
-           .doc = "A client that is idle for longer outside a transaction is disconnected.",
+           .doc = "A client that is idle for longer outside a transaction is disconnected (57P05).",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::message_timeout, &E::message_timeout>(
           {.path = "timeouts.message",
-           .doc = "A client that has sent a part of a message, and for longer neither its end nor 16KiB more of it, is "
-                  "disconnected; a COPY's data may pause as long as it likes.",
+           .doc = "A client that has sent part of a message, and then neither the rest nor another 16KiB of it "
+                  "within this time, is disconnected (08006). COPY data may pause for as long as it likes.",
            .range = {1, 365 * day},
            .zero = "no limit"}),
       bind_session<&S::route, &E::route>(
           {.path = "route",
            .doc = "Where statements go: `auto` (safe reads to replicas, everything else to the primary), `primary`, "
-                  "`replica` (everything to a replica), or `replica_or_primary` (everything to a replica, or to the "
-                  "primary while no replica is usable)."}),
+                  "`replica` (everything to a replica, whatever `reads.consistency` says; 57P03 while there is "
+                  "none), or `replica_or_primary` (everything to a replica, or to the primary while no replica is "
+                  "usable and fresh enough for `reads.consistency`)."}),
       reads_consistency(),
       bind_session<&S::freshness_wait, &E::freshness_wait>(
           {.path = "reads.freshness_wait",
@@ -403,10 +411,12 @@ const std::vector<SessionBinding>& session_table() {
       bind_session<&S::balance, &E::balance>(
           {.path = "reads.balance",
            .doc = "How a replica is chosen among those that are fresh enough: `least_connections` (the fewest server "
-                  "connections in use), `round_robin`, or `weighted` (the fewest in use relative to `weight`)."}),
+                  "connections in use and clients in line for one), `round_robin`, or `weighted` (the fewest of both "
+                  "relative to `weight`)."}),
       bind_session<&S::fallback_to_primary, &E::fallback_to_primary>(
           {.path = "reads.fallback_to_primary",
-           .doc = "Whether reads go to the primary when no replica can serve them; otherwise they get 57P03."}),
+           .doc = "With `route: auto`: whether reads go to the primary when no replica is usable and fresh enough; "
+                  "otherwise they get 57P03."}),
       bind_session<&S::read_functions, &E::read_functions>(
           {.path = "reads.functions",
            .doc = "Your own functions that only read and may run on a replica, as name or schema.name."}),
