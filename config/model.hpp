@@ -208,7 +208,7 @@ struct Log {
 
 struct Limits {
   std::uint32_t max_clients = 10000;
-  std::uint64_t statement_cache = 16U << 20;   // bytes of verdicts, per worker and distinct read_functions
+  std::uint64_t statement_cache = 16U << 20;   // bytes of verdicts, per worker
   std::uint32_t prepared_per_server = 500;     // named statements kept on one server connection
   std::uint64_t prepared_memory_per_client = 16U << 20;   // texts of one client's named statements
   std::uint64_t prepared_memory_per_worker = 256U << 20;  // texts of all statements

@@ -137,8 +137,8 @@ const std::vector<Binding<Config>>& process_table() {
            .range = {1, 1000000}}),
       bind<Config, &Config::limits, &Limits::statement_cache>(
           {.path = "limits.statement_cache",
-           .doc = "Memory for what the parser found out about statements, for each worker and each distinct "
-                  "`reads.functions` list; the least recently used entries are dropped.",
+           .doc = "Memory for what the parser found out about statements, for each worker; the least recently used "
+                  "entries are dropped.",
            .range = {64 * kilobyte, 64 * gigabyte},
            .applies = Applies::restart,
            .type = Type::size}),
