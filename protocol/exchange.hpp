@@ -71,6 +71,8 @@ class Exchange {
     if (const Reply* reply = unchanged(tag)) return *reply;
     return step(tag, body);
   }
+  // The same for a caller that has asked unchanged(tag) and got null.
+  [[nodiscard]] Reply step(char tag, Bytes body);
   // What received(tag, …) would return if it would change nothing: for rows behind the first one, and for answers to a
   // simple Query before its ReadyForQuery. Then no local answer is due. Null: call received().
   [[nodiscard]] const Reply* unchanged(char tag) const {
@@ -141,7 +143,6 @@ class Exchange {
   enum class Progress : std::uint8_t { wrong, more, done };
   enum class Stream : std::uint8_t { none, rows, query };
 
-  Reply step(char tag, Bytes body);
   Reply on_answer(char tag);
   [[gnu::cold]] Reply on_error(Bytes body);
   Reply on_ready(Bytes body);

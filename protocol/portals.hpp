@@ -8,6 +8,7 @@
 
 #include <optional>
 
+#include "protocol/bytes.hpp"
 #include "protocol/request.hpp"
 #include "protocol/sql/verdict.hpp"
 
@@ -21,6 +22,10 @@ namespace holdfast::protocol {
 class Portals {
  public:
   enum class Name : std::uint8_t { unnamed, named };
+  // Of a Bind or an Execute: its body begins with the name.
+  [[nodiscard]] static Name named_in(Bytes body) {
+    return !body.empty() && body[0] == std::byte{0} ? Name::unnamed : Name::named;
+  }
 
   void bind(Name name, const sql::Verdict& verdict) {
     const Trait traits = traits_of(verdict);

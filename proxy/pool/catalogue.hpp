@@ -2,10 +2,10 @@
 // hidden code (protocol/catalogue_audit).
 //
 // Task: numbers the states of a catalogue, so that what was concluded from an earlier one is known to be old
-// (protocol/vintage); DDL in one database says nothing about another one. Says whether a server may be given to the next client as it is, or must first be cleaned, or asked. It is asked
-// on a server that is given back, and not more than once a second and database: when DDL was seen, or when the
-// answer is a second old. Nothing is asked while there is no traffic. Thread: any; atomics only. Lifetime: the
-// process's.
+// (protocol/vintage); DDL in one database says nothing about another one. Says whether a server may be given to the
+// next client as it is, or must first be cleaned, or asked. It is asked on a server that is given back, and not more
+// than once a second and database: when DDL was seen, or when the answer is a second old. Nothing is asked while there
+// is no traffic. Thread: any; atomics only. Lifetime: the process's.
 #pragma once
 
 #include <algorithm>

@@ -320,10 +320,9 @@ Task<> connect_server(MemberPool& pool, Permit permit) {
     context.counters.servers_failed.add();
     if (outcome.evidence) context.report(pool.pool().key().cluster, pool.member(), *outcome.evidence);
     const auto& error = outcome.result.error();
-    const auto& members = pool.pool().topology().members;
     log_event(LogLevel::warning, "server_connect_failed",
               {{"cluster", pool.pool().key().cluster},
-               {"member", pool.member() < members.size() ? members[pool.member()].name : std::string()},
+               {"member", pool.pool().member_name(pool.member())},
                {"database", pool.pool().key().database},
                {"user", pool.pool().key().user},
                {"sqlstate", std::string(error.state.view())},

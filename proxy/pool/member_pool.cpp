@@ -6,7 +6,6 @@
 
 #include "protocol/invariant.hpp"
 #include "proxy/base/log.hpp"
-#include "proxy/base/log.hpp"
 #include "proxy/pool/canceller.hpp"
 #include "proxy/pool/connector.hpp"
 #include "proxy/pool/handover.hpp"
@@ -55,11 +54,13 @@ MemberPool::~MemberPool() {
 void MemberPool::enter(ServerLink& server, ServerLink::State state) {
   using State = ServerLink::State;
   server.state_ = state;
-  server.since_ = pool_.context().reactor.now();
   switch (state) {
-    case State::idle: idle_.push_front(server); break;
-    case State::leased:
-    case State::cleaning: busy_.push_back(server); break;
+    case State::idle:
+      server.since_ = pool_.context().reactor.now();
+      idle_.push_front(server);
+      break;
+    case State::cleaning: server.since_ = pool_.context().reactor.now(); [[fallthrough]];
+    case State::leased: busy_.push_back(server); break;
     case State::closed:
       server.link.close();  // its reader notices, and ends
       if (!server.listed()) break;
@@ -124,13 +125,12 @@ void MemberPool::tell_audit(ServerLink& server, const std::optional<Error>& fail
   if (failure) context.counters.catalogue_audits_failed.add();
   const auto event = pool_.catalogue().audited(failure.has_value(), std::chrono::steady_clock::now());
   if (!event) return;
-  const auto* member = status();
   const auto& key = pool_.key();
   // Behind a FATAL the connection ends: that is the reason, and not its end.
   const auto& state = server.last_word ? server.last_word->state : failure.value_or(Error{}).state;
   log_event(failure ? LogLevel::warning : LogLevel::info, name_of(*event),
             {{"cluster", key.cluster},
-             {"member", member != nullptr ? member->name : std::string()},
+             {"member", pool_.member_name(member_)},
              {"database", key.database},
              {"user", key.user},
              {"sqlstate", failure ? std::string(state.view()) : std::string()},
@@ -397,7 +397,7 @@ bool MemberPool::sweep(TimePoint now, std::chrono::milliseconds overdue_after) {
     if (server->state_ == ServerLink::State::cleaning && now - server->since_ > longest_cleaning) {
       const auto& exchange = server->session.exchange;
       log_event(LogLevel::warning, "cleaning_timed_out",
-                {{"member", pool_.topology().members[member_].name},
+                {{"member", pool_.member_name(member_)},
                  {"pid", std::to_string(server->pid)},
                  {"in_flight", std::to_string(exchange.in_flight())},
                  {"transaction_status", std::string(1, exchange.transaction_status())}});

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -34,6 +35,10 @@ class Pool {
     return *members_[index];
   }
   [[nodiscard]] const health::Topology& topology() const { return *topology_; }
+  // For the log; nothing if it is no member any more.
+  [[nodiscard]] std::string member_name(health::MemberIndex member) const {
+    return member < topology_->members.size() ? topology_->members[member].name : std::string();
+  }
   void topology_changed(health::TopologyPtr topology);
   // The worker has a new configuration.
   void reconfigure();

@@ -105,7 +105,7 @@ class ServerLink : public ListNode<ServerLink> {
   LeftWrite left_ = LeftWrite::none;
   WriteInFlight left_in_flight_;
   Counted counted_;
-  TimePoint since_{};  // when it came into its state
+  TimePoint since_{};  // when it became idle, or its cleaning began
   std::optional<protocol::Cleaning> cleaning_;
   std::coroutine_handle<> farewell_;  // its reader, which waits for the last lease and cancel request
   std::uint64_t audit_schema_ = 0;    // the state of the schema before the audit that runs

@@ -26,7 +26,7 @@ bool Conversation::answered(const Frame& frame) {
       return false;
     }
   }
-  const Reply reply = server_.exchange.received(frame.tag, frame.body());
+  const Reply reply = server_.exchange.step(frame.tag, frame.body());
   if (server_.exchange.any_due()) [[unlikely]] {
     for (const auto& request : server_.exchange.before()) local(request);
   }
@@ -162,6 +162,10 @@ void Conversation::tell_difference() {
 bool Conversation::error(const Frame& frame, const Reply& reply) {
   const auto fields = protocol::parse_error(frame.body());
   if (!fields) return false;
+  if (unreplicated_.hides(frame.tag)) {
+    pass(frame, false);
+    return true;
+  }
   const protocol::Refusal refusal{.state = fields->state,
                                   .by_primary = role_ == Role::primary,
                                   .replicas_only = client_.identity.settings->route == config::Route::replica,

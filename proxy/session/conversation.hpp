@@ -191,8 +191,10 @@ class Conversation {
   // What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
   // write. A standby can't write.
   void judge_as_it_runs(protocol::sql::Verdict& verdict) const {
-    using protocol::sql::Access;
-    if (verdict.access == Access::read && role_ == Role::primary && reads_may_write()) verdict.access = Access::write;
+    if (hides_a_write(verdict)) verdict.access = protocol::sql::Access::write;
+  }
+  [[nodiscard]] bool hides_a_write(const protocol::sql::Verdict& verdict) const {
+    return verdict.access == protocol::sql::Access::read && role_ == Role::primary && reads_may_write();
   }
   [[nodiscard]] bool reads_may_write() const;
   [[gnu::cold]] void inject_restore();

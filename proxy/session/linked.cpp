@@ -184,7 +184,7 @@ void ClientSession::carry_out_aftermath() {
     log(LogLevel::warning, "commit_unreplicated",
         {{"user", logged_in_.identity.user},
          {"database", logged_in_.identity.database},
-         {"member", pool().topology().members[linked_->lease->home->member()].name}});
+         {"member", pool().member_name(linked_->lease->home->member())}});
   }
   if (after.schema_changed) context_.sessions.schema_changed(pool().key(), after.shared_schema_changed);
   if (after.plans_expired) context_.sessions.plans_expired();
@@ -235,7 +235,7 @@ void ClientSession::server_lost(ServerLink& server) {
   const bool again = conversation.replay().again() != Replay::Again::no;
   const bool concerned = keeps || loss.outcome != Loss::Outcome::nothing_in_flight || loss.status_before != 'I' ||
                          !loss.units.empty() || loss.batch != Loss::Batch::none;
-  const auto& member = pool().topology().members[server.home->member()].name;
+  const auto member = pool().member_name(server.home->member());
   if (again) {
     block_.take_back();
     note_attempt(server, before);

@@ -153,7 +153,7 @@ ClientSession::Step ClientSession::repeat() {
   lost->add();
   const auto error = protocol::told(what);
   log(LogLevel::warning, "read_not_repeated",
-      {{"member", pool().topology().members[attempts.lost_on].name}, {"sqlstate", std::string(error.state.view())}});
+      {{"member", pool().member_name(attempts.lost_on)}, {"sqlstate", std::string(error.state.view())}});
   refuse_unit(error);
   return Step::go_on;
 }

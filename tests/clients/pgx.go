@@ -17,7 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgconn"
 	"github.com/jackc/pgx/v4"
 	"github.com/jackc/pgx/v4/pgxpool"
 	"github.com/jackc/pgx/v4/stdlib"
@@ -27,50 +26,6 @@ var modes = []string{"simple", "prepare", "describe", "uncached"}
 
 type querier interface {
 	QueryRow(ctx context.Context, sql string, arguments ...interface{}) pgx.Row
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func equal(got, wanted interface{}) {
-	if got != wanted {
-		panic(fmt.Sprintf("got %.200v, not %.200v", got, wanted))
-	}
-}
-
-func configuration(mode, options string) *pgx.ConnConfig {
-	options += " connect_timeout=20"
-	if mode == "prepare" || mode == "describe" {
-		options += " statement_cache_mode=" + mode
-	}
-	config, err := pgx.ParseConfig(options)
-	must(err)
-	config.PreferSimpleProtocol = mode == "simple"
-	if mode == "uncached" {
-		config.BuildStatementCache = nil
-	}
-	return config
-}
-
-func connect(ctx context.Context, mode, options string) *pgx.Conn {
-	connection, err := pgx.ConnectConfig(ctx, configuration(mode, options))
-	must(err)
-	return connection
-}
-
-func stateOf(err error) string {
-	var answer *pgconn.PgError
-	switch {
-	case err == nil:
-		return "no error"
-	case errors.As(err, &answer):
-		return answer.Code
-	default:
-		return err.Error()
-	}
 }
 
 func run(ctx context.Context, connection *pgx.Conn, sql string, arguments ...interface{}) {

@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,38 +27,6 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, arguments ...interface{}) pgx.Row
 }
 
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func equal(got, wanted interface{}) {
-	if got != wanted {
-		panic(fmt.Sprintf("got %v, not %v", got, wanted))
-	}
-}
-
-func configuration() *pgx.ConnConfig {
-	options := "connect_timeout=20"
-	if os.Args[1] == "prepare" || os.Args[1] == "describe" {
-		options += " statement_cache_mode=" + os.Args[1]
-	}
-	config, err := pgx.ParseConfig(options)
-	must(err)
-	config.PreferSimpleProtocol = os.Args[1] == "simple"
-	if os.Args[1] == "uncached" {
-		config.BuildStatementCache = nil
-	}
-	return config
-}
-
-func connect(ctx context.Context) *pgx.Conn {
-	connection, err := pgx.ConnectConfig(ctx, configuration())
-	must(err)
-	return connection
-}
-
 func lose() {
 	path := filepath.Join(os.Getenv("HOLDFAST_LOSE"), "lose")
 	must(os.WriteFile(path, nil, 0o600))
@@ -68,18 +35,6 @@ func lose() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-func stateOf(err error) string {
-	var answer *pgconn.PgError
-	switch {
-	case err == nil:
-		return "no error"
-	case errors.As(err, &answer):
-		return answer.Code
-	default:
-		return err.Error()
 	}
 }
 
@@ -100,7 +55,7 @@ func insert(ctx context.Context, connection querier, value int) error {
 
 // Waits until a server process is in the state that `condition` describes.
 func waitFor(ctx context.Context, condition string) {
-	other := connect(ctx)
+	other := connect(ctx, os.Args[1], "")
 	defer other.Close(ctx)
 	for number(ctx, other, "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "+condition) == 0 {
 		time.Sleep(10 * time.Millisecond)
@@ -216,7 +171,7 @@ func inFlightInABlock(ctx context.Context, connection *pgx.Conn) {
 
 // A read is sent again, unless it may be what crashed the server.
 func readInFlight(ctx context.Context, connection *pgx.Conn) {
-	locker := connect(ctx)
+	locker := connect(ctx, os.Args[1], "")
 	defer locker.Close(ctx)
 	tx, err := locker.Begin(ctx)
 	must(err)
@@ -391,7 +346,7 @@ func inARow(ctx context.Context, connection *pgx.Conn) {
 	state := loseInFlight(ctx, func() error { return runBatch(ctx, connection.SendBatch, batch) })
 	equal(state, "unexpected EOF")
 	equal(connection.IsClosed(), true)
-	again := connect(ctx)
+	again := connect(ctx, os.Args[1], "")
 	defer again.Close(ctx)
 	equal(rows(ctx, again, 16), 0)
 }
@@ -423,7 +378,7 @@ func listening(ctx context.Context, connection *pgx.Conn) {
 func inAPool(ctx context.Context, _ *pgx.Conn) {
 	config, err := pgxpool.ParseConfig("pool_max_conns=4")
 	must(err)
-	config.ConnConfig = configuration()
+	config.ConnConfig = configuration(os.Args[1], "")
 	pool, err := pgxpool.ConnectConfig(ctx, config)
 	must(err)
 	defer pool.Close()
@@ -453,7 +408,7 @@ func run(name string, check func(context.Context, *pgx.Conn)) (failures int) {
 			fmt.Printf("FAILED %s\n%v\n%s\n", name, problem, debug.Stack())
 		}
 	}()
-	connection := connect(ctx)
+	connection := connect(ctx, os.Args[1], "")
 	defer connection.Close(ctx)
 	check(ctx, connection)
 	fmt.Println("ok    ", name)

@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/io_context.hpp>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <sstream>
+#include <string>
 
 #include "health/monitor.hpp"
 
@@ -43,6 +47,27 @@ TEST_F(MetricsTest, events_are_counted_by_kind_from_0_on) {
   EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_health_events_total{cluster=\"main\",event=\"split_brain\"} 0\n"));
   metrics.event({.time = {}, .kind = health::EventKind::split_brain, .cluster = "main"});
   EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_health_events_total{cluster=\"main\",event=\"split_brain\"} 1\n"));
+}
+
+// deploy/METRICS.md has a row for each, with the text that the scrape has.
+TEST_F(MetricsTest, each_is_explained_in_the_documentation) {
+  publish(cluster);
+  const auto path = std::filesystem::path(__FILE__).parent_path() / "../../deploy/METRICS.md";
+  std::ifstream file(path);
+  const std::string written(std::istreambuf_iterator<char>(file), {});
+  ASSERT_FALSE(written.empty()) << path;
+  std::istringstream lines(metrics.text());
+  int found = 0;
+  for (std::string line; std::getline(lines, line);) {
+    constexpr std::string_view help = "# HELP ";
+    if (!line.starts_with(help)) continue;
+    const auto space = line.find(' ', help.size());
+    const auto row = written.find("\n| `" + line.substr(help.size(), space - help.size()) + "` |");
+    ASSERT_NE(row, std::string::npos) << line;
+    EXPECT_THAT(written.substr(row, written.find('\n', row + 1) - row), HasSubstr(line.substr(space + 1)));
+    ++found;
+  }
+  EXPECT_GT(found, 20);
 }
 
 TEST_F(MetricsTest, members_that_a_reload_removed_are_not_shown) {
