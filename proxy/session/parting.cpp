@@ -84,7 +84,8 @@ bool ClientSession::watch_for_hangup() {
 bool ClientSession::waits_to_read() const {
   if (linked_ || !routing_ || block_.status() != 'I') return false;
   const auto& verdict = routing_->unit.verdict;
-  return verdict.repeatable() && verdict.control == protocol::sql::TransactionControl::none;
+  const bool hides_a_write = has(pool().catalogue().hidden(), protocol::Hidden::reads_write);
+  return verdict.repeatable() && verdict.control == protocol::sql::TransactionControl::none && !hides_a_write;
 }
 
 // The client has hung up. True: the connection just broke, or its last wish was a read. False: a Terminate is among what

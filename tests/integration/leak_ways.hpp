@@ -16,7 +16,7 @@ struct Way {
   friend void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
 
   std::string name;
-  std::vector<std::string> says;  // bytes; each is answered up to ReadyForQuery before the next
+  std::vector<std::string> says;  // bytes; each is answered, all its units, before the next
   bool fails = false;             // one of the answers is an error
   std::string rest = {};          // bytes behind which nothing is awaited: a message cut short, a copy that goes on
   std::vector<std::pair<std::string, std::string>> start = {};  // start-up parameters
