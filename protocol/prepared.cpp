@@ -1,5 +1,6 @@
 #include "protocol/prepared.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -38,11 +39,18 @@ void write_parse(std::vector<std::byte>& out, std::string_view name, const State
 // unchanged.
 void write_head(std::vector<std::byte>& out, const StatementMessage& request, const Frame& frame,
                 std::string_view name) {
+  const Bytes front = frame.bytes.subspan(header_size, request.name_at - header_size);
   const std::size_t old_size = request.name_end - request.name_at;
   const auto length = static_cast<std::uint32_t>(frame.length - old_size + name.size() + 1);
-  Writer writer(out);
-  writer.letter(frame.tag).u32(length);
-  writer.bytes(frame.bytes.subspan(header_size, request.name_at - header_size)).text(name);
+  // In one piece: it is written for every Bind.
+  const std::size_t at = out.size();
+  out.resize(at + header_size + front.size() + name.size() + 1);
+  std::byte* to = out.data() + at;
+  to[0] = static_cast<std::byte>(frame.tag);
+  store_be(to + 1, length);
+  to = std::ranges::copy(front, to + header_size).out;
+  to = std::ranges::copy(as_bytes(name), to).out;
+  *to = std::byte{0};
 }
 
 // A message that fails as the client's would, inside the same transaction: no statement has id 0.

@@ -364,7 +364,7 @@ TEST_F(Login, hostile_start_up_bytes_end_their_own_connection_only) {
   for (const std::uint32_t size : {0U, 1U, 3U, 4U, 5U, 7U, 8U, 9U, 10001U, 0x7fffffffU, 0x80000000U, 0xffffffffU}) {
     for (const std::uint32_t code : {0U, 196608U, 196610U, 131072U, 80877102U, 80877103U, 80877104U, 0xffffffffU}) {
       hostile.push_back(length(size) + length(code));
-      hostile.push_back(length(size) + length(code) + std::string(64, '\0'));
+      hostile.push_back(length(size).append(length(code)).append(64, '\0'));
     }
   }
   hostile.push_back(good + good);
