@@ -229,6 +229,7 @@ struct Config {
   Log log;
   Limits limits;
   std::uint32_t workers = 0;  // 0: one per core
+  std::string state_dir = "/var/lib/holdfast";  // empty: nothing is kept
 
   // Any thread may call these (a published Config never changes); the pointers live as long as the Config.
   // The entry for a database's name, or the one for "*", or none.

@@ -110,6 +110,14 @@ const std::vector<Binding<Config>>& process_table() {
                                       .range = {1, 1024},
                                       .zero = "one per core",
                                       .applies = Applies::restart}),
+      bind<Config, &Config::state_dir>(
+          {.path = "state_dir",
+           .doc = "Directory that outlives the process: for each cluster a small file says which primary was accepted "
+                  "last, so that a process that starts while only a stale primary can be reached doesn't believe it. "
+                  "It must exist and be writable, and no two processes may share it. Removing a cluster's file and a "
+                  "reload begin anew. \"\": nothing is kept.",
+           .applies = Applies::restart,
+           .type = Type::file}),
       bind<Config, &Config::auth, &Auth::method>(
           {.path = "auth.method",
            .doc = "How clients authenticate: `scram-sha-256`, or `trust` (not at all; for tests only)."}),

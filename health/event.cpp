@@ -115,6 +115,12 @@ void compare_primary(Writer& writer, const Topology* before, const Topology& aft
   const MemberStatus& primary = after.members[*after.primary];
   writer.add(epoch == after.epoch ? EventKind::primary_back : EventKind::primary_changed, primary.name).facts =
       PrimaryChange{.epoch = after.epoch, .timeline = after.timeline, .lsn = primary.lsn};
+  if (epoch == after.epoch || !after.left_behind) return;
+  writer
+      .add(EventKind::wal_left_behind, primary.name,
+           "it was promoted without the end of the last primary's WAL: transactions in there are lost, also those that "
+           "were acknowledged, unless a synchronous standby had to confirm them")
+      .facts = WalLeftBehind{.epoch = after.epoch, .wal = *after.left_behind};
 }
 
 using Fields = std::vector<std::pair<std::string_view, std::string>>;
@@ -130,6 +136,12 @@ struct ToFields {
     return {{"epoch", std::to_string(facts.epoch)},
             {"timeline", std::to_string(facts.timeline)},
             {"lsn", lsn_text(facts.lsn)}};
+  }
+  Fields operator()(const WalLeftBehind& facts) const {
+    return {{"epoch", std::to_string(facts.epoch)},
+            {"reached", lsn_text(facts.wal.reached)},
+            {"begins", lsn_text(facts.wal.begins)},
+            {"bytes", std::to_string(facts.wal.bytes())}};
   }
   Fields operator()(const SplitBrain& facts) const {
     std::string members;
@@ -167,6 +179,7 @@ const char* name_of(EventKind kind) {
     case EventKind::primary_lost: return "primary_lost";
     case EventKind::primary_changed: return "primary_changed";
     case EventKind::primary_back: return "primary_back";
+    case EventKind::wal_left_behind: return "wal_left_behind";
     case EventKind::split_brain: return "split_brain";
     case EventKind::split_brain_ended: return "split_brain_ended";
     case EventKind::system_identifier_known: return "system_identifier_known";
@@ -185,7 +198,8 @@ Severity severity_of(EventKind kind) {
     case EventKind::dns_failed:
     case EventKind::monitor_access_denied:
     case EventKind::probe_inconclusive:
-    case EventKind::primary_lost: return Severity::warning;
+    case EventKind::primary_lost:
+    case EventKind::wal_left_behind: return Severity::warning;
     case EventKind::member_added:
     case EventKind::member_removed:
     case EventKind::member_unknown:

@@ -38,6 +38,7 @@ enum class EventKind : std::uint8_t {
   primary_lost,             // PrimaryChange
   primary_changed,          // PrimaryChange; a new epoch
   primary_back,             // PrimaryChange; the same epoch
+  wal_left_behind,          // WalLeftBehind; the new primary lacks some of its predecessor's WAL
   split_brain,              // SplitBrain; several members are primary at once
   split_brain_ended,        // SplitBrain; those that were
   system_identifier_known,  // SystemIdentifier
@@ -74,6 +75,11 @@ struct PrimaryChange {
   std::uint64_t lsn = 0;
   friend bool operator==(const PrimaryChange&, const PrimaryChange&) = default;
 };
+struct WalLeftBehind {
+  std::uint64_t epoch = 0;  // of the new primary
+  LeftBehind wal;
+  friend bool operator==(const WalLeftBehind&, const WalLeftBehind&) = default;
+};
 struct SplitBrain {
   struct Rival {
     std::string name;
@@ -94,7 +100,8 @@ struct Event {
   std::string cluster;
   std::string member;  // empty: the cluster as a whole
   std::string reason;  // for people; may be empty
-  std::variant<std::monostate, StateChange, AddressChange, ProbeFailure, PrimaryChange, SplitBrain, SystemIdentifier>
+  std::variant<std::monostate, StateChange, AddressChange, ProbeFailure, PrimaryChange, WalLeftBehind, SplitBrain,
+               SystemIdentifier>
       facts;
 };
 

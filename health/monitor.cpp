@@ -56,16 +56,20 @@ std::vector<std::string> names_of(const config::Cluster& cluster) {
 
 class Monitor::Impl {
  public:
-  Impl(asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report)
+  Impl(asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report, Keep keep,
+       const Remembered& remembered)
       : context_(context),
         settings_(cluster),
         publish_(std::move(publish)),
         report_(std::move(report)),
+        keep_(std::move(keep)),
         roles_(names_of(cluster), cluster.system_identifier),
         sampler_(std::make_shared<FreshnessMarks>(cluster.members.size())),
         pursuit_(sampler_),
         ended_(context) {
     for (const config::Member& member : cluster.members) add_slot(member);
+    if (remembered.record) roles_.remember(*remembered.record, remembered.where);
+    marks_epoch_ = roles_.epoch();
   }
 
   void start() {
@@ -95,6 +99,14 @@ class Monitor::Impl {
   }
 
   void update(const config::Cluster& cluster);
+
+  void begin_record() {
+    kept_epoch_ = 0;
+    roles_.begin_record(settings_.system_identifier, Clock::now());
+    for (const MemberIndex candidate : roles_.take_confirmations()) probe_now(slots_[candidate]);
+    refresh();
+    keep_record();
+  }
 
   [[nodiscard]] TopologyPtr topology() const { return published_; }
 
@@ -250,11 +262,13 @@ class Monitor::Impl {
   void sample(MemberIndex index, const ProbeResult& result);
   [[nodiscard]] MemberStatus status(MemberIndex index, TimePoint now);
   void refresh();
+  void keep_record();
 
   asio::io_context& context_;
   config::Cluster settings_;
   Publish publish_;
   Report report_;
+  Keep keep_;
   std::deque<Slot> slots_;  // a deque: coroutines keep references
   RoleJudge roles_;
   Sampler sampler_;
@@ -262,6 +276,7 @@ class Monitor::Impl {
   TopologyPtr published_;
   TimePoint published_at_{};
   std::uint64_t marks_epoch_ = 0;
+  std::uint64_t kept_epoch_ = 0;  // 0: none in this run
   asio::steady_timer ended_;
   std::size_t running_ = 0;
   bool stopping_ = false;
@@ -297,6 +312,16 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   // Samples come by the thousand: one that is no news but for its position is not worth a snapshot.
   const bool only_position = result.position && !result.observation && !result.reconnected && !action.changed;
   if (!only_position || now - published_at_ >= positions_spacing) refresh();
+  if (roles_.epoch() != kept_epoch_) keep_record();
+}
+
+// Each epoch once.
+void Monitor::Impl::keep_record() {
+  auto record = roles_.record();
+  if (!record) return;
+  kept_epoch_ = record->epoch;
+  record->cluster = settings_.name;
+  if (keep_) keep_(*record);
 }
 
 void Monitor::Impl::count(Slot& slot, const ProbeResult& result) {
@@ -377,6 +402,7 @@ void Monitor::Impl::refresh() {
   topology->timeline = roles_.timeline();
   topology->primary = roles_.primary();
   topology->why_no_primary = roles_.why_no_primary();
+  topology->left_behind = roles_.left_behind();
   topology->split_brain = roles_.split_brain();
   topology->freshness = sampler_.marks();
   for (MemberIndex member = 0; member < slots_.size(); ++member) {
@@ -441,8 +467,10 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
   }
 }
 
-Monitor::Monitor(asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report)
-    : impl_(std::make_unique<Impl>(context, cluster, std::move(publish), std::move(report))) {}
+Monitor::Monitor(asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report, Keep keep,
+                 const Remembered& remembered)
+    : impl_(std::make_unique<Impl>(context, cluster, std::move(publish), std::move(report), std::move(keep),
+                                   remembered)) {}
 Monitor::~Monitor() = default;
 
 void Monitor::start() {
@@ -459,6 +487,9 @@ void Monitor::freshness_wanted() {
 }
 void Monitor::update(const config::Cluster& cluster) {
   impl_->update(cluster);
+}
+void Monitor::begin_record() {
+  impl_->begin_record();
 }
 TopologyPtr Monitor::topology() const {
   return impl_->topology();

@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/model.hpp"
 #include "health/event.hpp"
 #include "health/observation.hpp"
+#include "health/record.hpp"
 #include "health/topology.hpp"
 
 namespace holdfast::health {
@@ -35,9 +37,17 @@ class Monitor {
  public:
   using Publish = std::function<void(TopologyPtr)>;
   using Report = std::function<void(const Event&)>;
+  using Keep = std::function<void(const Record&)>;
+  // What an earlier run left behind, and where.
+  struct Remembered {
+    std::optional<Record> record;
+    std::string where;
+  };
 
-  // Callbacks must not call back into the monitor.
-  Monitor(boost::asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report);
+  // Callbacks must not call back into the monitor. `keep` is given the record for the next run, after the snapshot in
+  // which a primary was accepted was published.
+  Monitor(boost::asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report,
+          Keep keep = {}, const Remembered& remembered = {});
   ~Monitor();
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
@@ -55,6 +65,8 @@ class Monitor {
   // comes back gets its old index. Others are not touched. A changed host or port starts that member over; a changed
   // monitor user, password, database or TLS setting opens new probe connections.
   void update(const config::Cluster& cluster);
+  // The operator ended the record (RoleJudge::begin_record).
+  void begin_record();
 
   [[nodiscard]] TopologyPtr topology() const;                      // the one published last; never null after start()
   [[nodiscard]] std::vector<MemberStatistics> statistics() const;  // by MemberIndex

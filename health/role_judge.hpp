@@ -4,8 +4,9 @@
 // The rules, in order:
 //  1. A member of another system identifier is quarantined and takes part in nothing. The identifier is configured, or
 //     learnt when every member has answered or been given up once: the one that most members have; a tie accepts none.
+//     That of the record of an earlier run counts as configured.
 //  2. A claimant says that it is not in recovery. Claims below the floor are fenced as stale. The floor is the highest
-//     timeline that was accepted, claimed, or followed by a standby; it never falls while this process lives.
+//     timeline that was accepted, claimed, or followed by a standby; it never falls while the record lives.
 //  3. Of several claimants the highest timeline wins, the others are fenced. Two that were seen to claim at the same
 //     time are a split brain all the same: clients that do not come through the proxy may write to the loser.
 //  4. A claimant on the accepted timeline must be the accepted member, unless that one is now seen in recovery (a clean
@@ -15,7 +16,8 @@
 //     configuration. Going silent resolves nothing.
 //  6. A claimant is accepted after two agreeing observations in a row; the second is asked for at once.
 //  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
-//     reign seen again after a silence keeps its epoch. Epoch and timeline never decrease.
+//     reign seen again after a silence, or by another run with its record, keeps its epoch. Epoch and timeline never
+//     decrease within one record; begin_record() ends it, the epoch goes on.
 // Thread: control. Invariant, tested with random histories: at most one primary, fenced members never are it.
 #pragma once
 
@@ -26,6 +28,7 @@
 #include <vector>
 
 #include "health/observation.hpp"
+#include "health/record.hpp"
 #include "health/topology.hpp"
 
 namespace holdfast::health {
@@ -41,6 +44,14 @@ class RoleJudge {
 
   // `system_identifier` 0: to be learnt. Members get the indices of their names, which are for reasons only.
   RoleJudge(const std::vector<std::string>& names, std::uint64_t system_identifier);
+
+  // What an earlier run accepted, before anything is observed; `where` says where it stands, for reasons. A configured
+  // system identifier that is another one makes it void.
+  void remember(const Record& record, const std::string& where);
+  // The operator ended the record: what is observed now is believed as at a first start.
+  void begin_record(std::uint64_t system_identifier, TimePoint now);
+  // For the next run; none until a primary was accepted in this one.
+  [[nodiscard]] std::optional<Record> record() const;
 
   // A full probe that was ok. `usable` is the member machine's word: false while it has not risen yet.
   void observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now);
@@ -62,6 +73,8 @@ class RoleJudge {
   // The member of the current epoch, also while it does not answer.
   [[nodiscard]] std::optional<MemberIndex> accepted() const { return accepted_; }
   [[nodiscard]] const std::string& why_no_primary() const { return why_; }
+  // What the primary of the current epoch lacks of its predecessor's WAL, at least.
+  [[nodiscard]] const std::optional<LeftBehind>& left_behind() const { return left_behind_; }
   [[nodiscard]] bool dual() const;
   // The members of a split brain (rules 3 and 5): none, or at least two. A claim counts for the time between its first
   // and last observation, so that a primary that fell silent before its successor was seen is no rival of it.
@@ -113,6 +126,8 @@ class RoleJudge {
   [[nodiscard]] bool ours(const Facts& facts) const;
   [[nodiscard]] bool claims(const Facts& facts) const;
   [[nodiscard]] std::string why_nobody_claims() const;
+  void note_timelines();
+  [[nodiscard]] std::string why_behind(std::uint32_t highest) const;
 
   std::vector<Facts> members_;
   std::uint64_t epoch_ = 0;
@@ -120,11 +135,21 @@ class RoleJudge {
   std::uint32_t timeline_ = 0;
   std::uint32_t floor_ = 0;
   std::string floor_witness_;  // the standby that raised it, for reasons
+  // Believed because of the record alone, as long as no member has shown it.
+  struct Recorded {
+    std::uint32_t timeline = 0;  // 0: seen by now, or no record
+    bool identifier = false;
+    std::string primary;
+    std::string where;
+  };
+  Recorded recorded_;
+  bool accepted_once_ = false;  // in this run, and in this record
   std::uint32_t dual_timeline_ = 0;
   std::optional<MemberIndex> accepted_;
   std::int64_t accepted_started_ = 0;
   std::optional<MemberIndex> primary_;
   std::optional<std::uint64_t> primary_lsn_;  // last known of this epoch
+  std::optional<LeftBehind> left_behind_;
   std::string why_;
   std::vector<MemberIndex> confirmations_;
 };

@@ -35,6 +35,10 @@ Server::Server(std::string config_path, RuntimePtr runtime)
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       shutdown_timer_(context_),
       ebb_timer_(context_),
+      records_(runtime_->config.state_dir,
+               [this](const std::string& cluster, const std::string& error) {
+                 asio::post(context_, [this, cluster, error] { record_written(cluster, error); });
+               }),
       metrics_(monitors_) {}
 
 Server::~Server() = default;
@@ -133,10 +137,45 @@ void Server::start_monitors() {
           log_event(level_of(health::severity_of(event.kind)), health::name_of(event.kind), fields.data(),
                     fields.size());
           metrics_.event(event);
-        });
+        },
+        [this](const health::Record& record) { records_.keep(record); }, recall(cluster.name));
     auto& started = *monitor;
     monitors_.emplace(cluster.name, std::move(monitor));
     started.start();
+  }
+}
+
+// What an earlier run accepted.
+health::Monitor::Remembered Server::recall(const std::string& cluster) {
+  auto record = records_.load(cluster);
+  const auto where = records_.path(cluster);
+  if (!record) {
+    log_event(LogLevel::error, "record_unreadable",
+              {{"cluster", cluster},
+               {"file", where},
+               {"reason", record.error().message},
+               {"effect", "the first primary that is seen is believed, and the file is replaced"}});
+    return {};
+  }
+  return {.record = std::move(*record), .where = where};
+}
+
+void Server::record_written(const std::string& cluster, const std::string& error) {
+  metrics_.record_kept(cluster, error.empty());
+  if (error.empty()) return;
+  log_event(LogLevel::warning, "record_not_kept",
+            {{"cluster", cluster},
+             {"file", records_.path(cluster)},
+             {"reason", error},
+             {"effect", "after a restart the first primary that is seen is believed, even a stale one"}});
+}
+
+// An operator who removes a record's file and reloads says that what is there now is right.
+void Server::end_removed_records() {
+  for (const auto& [cluster, monitor] : monitors_) {
+    if (!records_.removed(cluster)) continue;
+    log_event(LogLevel::warning, "record_ended", {{"cluster", cluster}, {"file", records_.path(cluster)}});
+    monitor->begin_record();
   }
 }
 
@@ -209,6 +248,7 @@ void Server::reload() {
     const auto found = monitors_.find(cluster.name);
     if (found != monitors_.end()) found->second->update(cluster);
   }
+  end_removed_records();
   start_monitors();
   for (auto& worker : workers_) worker->publish(runtime_);
   metrics_.reloaded(true);

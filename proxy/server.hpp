@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "health/monitor.hpp"
+#include "health/record_store.hpp"
 #include "proxy/acceptor.hpp"
 #include "proxy/admin/http.hpp"
 #include "proxy/admin/metrics.hpp"
@@ -37,6 +38,9 @@ class Server {
  private:
   [[nodiscard]] Result<void> listen();
   void start_monitors();
+  [[nodiscard]] health::Monitor::Remembered recall(const std::string& cluster);
+  void record_written(const std::string& cluster, const std::string& error);
+  void end_removed_records();
   void wait_for_signal();
   void watch_for_ebb();
   void reload();
@@ -54,6 +58,7 @@ class Server {
   Ebb ebb_;
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  health::RecordStore records_;
   std::map<std::string, std::unique_ptr<health::Monitor>> monitors_;
   std::map<std::string, health::TopologyPtr> topologies_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;

@@ -264,6 +264,9 @@ void add_probes(Families& out, const Topologies& topologies, const Metrics::Moni
 
 void Metrics::event(const health::Event& event) {
   ++events_[event.cluster][static_cast<std::size_t>(event.kind)];
+  if (const auto* lost = std::get_if<health::WalLeftBehind>(&event.facts)) {
+    left_behind_[event.cluster] += lost->wal.bytes();
+  }
 }
 
 std::string Metrics::text() const {
@@ -283,6 +286,12 @@ std::string Metrics::text() const {
               {{"cluster", cluster}, {"event", name_of(static_cast<health::EventKind>(i))}});
     }
   }
+  out.begin("holdfast_wal_left_behind_bytes_total",
+            "Bytes of WAL that accepted primaries lacked of their predecessors', at least.", counter);
+  for (const auto& [cluster, bytes] : left_behind_) out.add(static_cast<double>(bytes), {{"cluster", cluster}});
+  out.begin("holdfast_record_kept",
+            "1 if the last accepted primary is on record in state_dir, 0 if writing it failed.", gauge);
+  for (const auto& [cluster, good] : records_) out.add(good ? 1 : 0, {{"cluster", cluster}});
   return out.text();
 }
 

@@ -33,10 +33,14 @@ class Metrics {
   void add(const Counters& worker) { workers_.push_back(&worker); }
 
   void topology(health::TopologyPtr topology) {
-    events_.try_emplace(topology->cluster);  // counters begin at 0, so that increase() sees the first event
+    // Counters begin at 0, so that increase() sees the first event.
+    events_.try_emplace(topology->cluster);
+    left_behind_.try_emplace(topology->cluster);
     topologies_[topology->cluster] = std::move(topology);
   }
   void event(const health::Event& event);
+  // Whether the record of the cluster's primary is on disk.
+  void record_kept(const std::string& cluster, bool good) { records_[cluster] = good; }
   void reloaded(bool good) { ++(good ? reloads_ : reloads_refused_); }
   // All metrics in Prometheus's text format.
   [[nodiscard]] std::string text() const;
@@ -46,6 +50,8 @@ class Metrics {
   const Monitors& monitors_;
   std::map<std::string, health::TopologyPtr> topologies_;
   std::map<std::string, std::array<std::uint64_t, health::event_kinds>> events_;  // by cluster, then EventKind
+  std::map<std::string, std::uint64_t> left_behind_;  // bytes of WAL, by cluster
+  std::map<std::string, bool> records_;               // by cluster
   std::uint64_t reloads_ = 0;
   std::uint64_t reloads_refused_ = 0;
 };

@@ -90,6 +90,7 @@ std::string config(ReplicationSet& set) {
          "  \"*\": { cluster: main }\n"
          "pool: { mode: transaction, size: 20, hold_timeout: 30s }\n"
          "auth: { users_file: ${folder}/users.txt }\n"
+         "state_dir: ${folder}\n"
          "http: { address: \"127.0.0.1:${http_port}\" }\n";
 }
 

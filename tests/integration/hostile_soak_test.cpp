@@ -183,15 +183,14 @@ TEST(Soak, hostile_clients_and_reloads_are_noticed_by_nobody) {
     proxy.reload();
     ASSERT_TRUE(wait_until(10s, [&] { return applied(outcome) > before; })) << outcome;
     const auto now = resident(proxy);
-    if (reloads == 20) warm = now;
+    // The caches have had time to fill.
+    if (warm == 0 && std::chrono::steady_clock::now() - started > seconds / 6) warm = now;
     most = std::max(most, now);
   }
   int sessions = 0;
   for (const auto& client : hostile) sessions += client.sessions();
   hostile.clear();
   good.finish();
-  std::cout << "soak: " << sessions << " hostile sessions, " << reloads << " reloads; resident " << warm
-            << " kB when warm, " << most << " at most, " << resident(proxy) << " at the end\n";
   EXPECT_GT(sessions, 0);
   if (!sanitized) {  // a sanitizer keeps what was freed
     EXPECT_LT(most, 200 * 1024) << "kB";
@@ -204,6 +203,12 @@ TEST(Soak, hostile_clients_and_reloads_are_noticed_by_nobody) {
     ADD_FAILURE() << error.what() << servers_in_use(server, proxy);
   }
   EXPECT_TRUE(wait_until(20s, [&] { return proxy.metric("holdfast_clients_waiting") == 0; }));
+  // The memory of those who left goes back. A short run never gets warm, and a sanitizer keeps what was freed.
+  if (!sanitized && seconds >= 5min) {
+    EXPECT_TRUE(wait_until(30s, [&] { return resident(proxy) <= warm + warm / 10; }));
+  }
+  std::cout << "soak: " << sessions << " hostile sessions, " << reloads << " reloads; resident " << warm
+            << " kB when warm, " << most << " at most, " << resident(proxy) << " at the end\n";
 }
 
 }  // namespace
