@@ -89,6 +89,13 @@ void Link::close() {
   drop();
 }
 
+void Link::abort() {
+  if (!open()) return;
+  const linger none{.l_onoff = 1, .l_linger = 0};  // socket(7): close() then discards what is unsent, and resets
+  ::setsockopt(watch_.fd(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  drop();
+}
+
 // Closes without a message to the peer. Unsent bytes are discarded with the connection: unsent() is false from here on.
 void Link::drop() {
   watch_.close();

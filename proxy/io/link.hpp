@@ -41,6 +41,9 @@ class Link {
   [[nodiscard]] bool open() const { return watch_.open(); }
   // Sends close_notify on TLS, then closes. Safe to call twice. received() stays readable.
   void close();
+  // Closes with a reset: the kernel sends nothing more of what it was given. Otherwise a peer that is out of reach would
+  // get it when it is back, long after somebody was told that the connection is lost.
+  void abort();
 
   // One recv. received() then gives what was kept and the new bytes behind it. They may lie in the reactor's scratch
   // memory until another link receives: after a co_await received() gives the same bytes, but elsewhere, and spans of

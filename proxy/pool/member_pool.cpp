@@ -62,7 +62,7 @@ void MemberPool::enter(ServerLink& server, ServerLink::State state) {
     case State::cleaning: server.since_ = pool_.context().reactor.now(); [[fallthrough]];
     case State::leased: busy_.push_back(server); break;
     case State::closed:
-      server.link.close();  // its reader notices, and ends
+      server.close();  // its reader notices, and ends
       if (!server.listed()) break;
       busy_.push_back(server);
       break;
@@ -228,7 +228,7 @@ void MemberPool::gone(ServerLink& server) {
   if (server.cleaning_ && !pool_.context().stopping) {
     if (const auto audit = server.cleaning_->lost()) tell_audit(server, audit->failure);
   }
-  server.link.close();
+  server.close();
   server.state_ = ServerLink::State::closed;
   server.leave();
   if (!server.handed_over_) give_back(std::move(server.permit));
@@ -364,7 +364,7 @@ void MemberPool::member_changed(const health::MemberStatus& status) {
     for (ServerLink* server = list->front(); server != nullptr;) {
       ServerLink* next = server->next();
       // Closing wakes the server's reader, which tells the client, if there is one.
-      if (outdated(*server, status) && server->link.open()) server->link.close();
+      if (outdated(*server, status) && server->link.open()) server->close();
       server = next;
     }
   }
@@ -385,7 +385,7 @@ void MemberPool::close_all() {
   for (auto* list : {&idle_, &busy_}) {
     for (ServerLink* server = list->front(); server != nullptr;) {
       ServerLink* next = server->next();
-      server->link.close();
+      server->close();
       server = next;
     }
   }
@@ -401,7 +401,7 @@ bool MemberPool::sweep(TimePoint now, std::chrono::milliseconds overdue_after) {
                  {"pid", std::to_string(server->pid)},
                  {"in_flight", std::to_string(exchange.in_flight())},
                  {"transaction_status", std::string(1, exchange.transaction_status())}});
-      server->link.close();
+      server->close();
       continue;
     }
     if (server->session.exchange.idle()) continue;

@@ -72,6 +72,14 @@ class ServerLink : public ListNode<ServerLink> {
   [[nodiscard]] State state() const { return state_; }
   // The server lives, and has ended this session.
   [[nodiscard]] bool ended_alone() const { return last_word && last_word->ended == protocol::Ended::the_session; }
+  // Ends the connection. What it was sent and hasn't answered may not reach it any more.
+  void close() {
+    if (session.at_rest()) {
+      link.close();
+    } else {
+      link.abort();
+    }
+  }
   // A cancel request for it is on its way, or could still take effect.
   [[nodiscard]] bool being_canceled() const { return cancels_ > 0; }
   // It could be leased to the next client as it is.

@@ -119,7 +119,7 @@ class ServerReader {
   }
 
   Task<> end() {
-    server_.link.close();
+    server_.close();
     if (server_.user != nullptr && server_.last_word && server_.last_word->ended == protocol::Ended::either) {
       // Its user may leave meanwhile.
       auto question = server_.home->postmaster().ask();
