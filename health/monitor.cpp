@@ -98,6 +98,14 @@ class Monitor::Impl {
     if (pursuit_.begin(Clock::now())) poke_all();
   }
 
+  void want_look(TimePoint since) {
+    look_wanted_ = std::max(look_wanted_, since);
+    for (Slot& slot : slots_) {
+      if (slot.present && slot.looked_at < since) probe_now(slot);
+    }
+    refresh();
+  }
+
   void update(const config::Cluster& cluster);
 
   void begin_record() {
@@ -137,6 +145,7 @@ class Monitor::Impl {
     Grade limited = Grade::ok;             // as reported: why the monitor can't read its role
     std::uint64_t generation = 0;          // added for changes of the address
     TimePoint last_full{};
+    TimePoint looked_at{};  // when the last full probe began
     TimePoint last_probe{};
     bool present = true;       // in the configuration
     bool watched = false;      // its coroutine runs
@@ -207,12 +216,14 @@ class Monitor::Impl {
       }
       slot.urgent = false;
       const bool fresh = std::exchange(slot.fresh, false);
+      const TimePoint began = Clock::now();
       const ProbeResult result = co_await slot.probe.probe(*kind, fresh);
       if (stopping_ || !slot.present) break;
       if (std::exchange(slot.void_answer, false)) {
         slot.urgent = true;
         continue;
       }
+      if (*kind == ProbeKind::full || result.grade != Grade::ok) slot.looked_at = began;
       judge(index, result);
     }
   }
@@ -276,6 +287,7 @@ class Monitor::Impl {
   TopologyPtr published_;
   TimePoint published_at_{};
   std::uint64_t marks_epoch_ = 0;
+  TimePoint look_wanted_{};
   std::uint64_t kept_epoch_ = 0;  // 0: none in this run
   asio::steady_timer ended_;
   std::size_t running_ = 0;
@@ -312,6 +324,7 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   // Samples come by the thousand: one that is no news but for its position is not worth a snapshot.
   const bool only_position = result.position && !result.observation && !result.reconnected && !action.changed;
   if (!only_position || now - published_at_ >= positions_spacing) refresh();
+  if (slot.looked_at < look_wanted_) probe_now(slot);  // the probe was under way already when the look was wanted
   if (roles_.epoch() != kept_epoch_) keep_record();
 }
 
@@ -403,14 +416,17 @@ void Monitor::Impl::refresh() {
   topology->primary = roles_.primary();
   topology->why_no_primary = roles_.why_no_primary();
   topology->left_behind = roles_.left_behind();
+  topology->looked_at = TimePoint::max();
   topology->split_brain = roles_.split_brain();
   topology->freshness = sampler_.marks();
   for (MemberIndex member = 0; member < slots_.size(); ++member) {
     topology->members.push_back(status(member, now));
+    if (slots_[member].present) topology->looked_at = std::min(topology->looked_at, slots_[member].looked_at);
     pursuit_.take_part(member, topology->members.back().accepts_reads);
   }
 
-  if (published_ && same_but_positions(*published_, *topology) &&
+  const bool looked = published_ && published_->looked_at < look_wanted_ && topology->looked_at >= look_wanted_;
+  if (published_ && !looked && same_but_positions(*published_, *topology) &&
       (same_positions(*published_, *topology) || now - published_at_ < positions_spacing)) {
     return;
   }
@@ -484,6 +500,9 @@ void Monitor::evidence(MemberIndex member, Evidence evidence) {
 }
 void Monitor::freshness_wanted() {
   impl_->freshness_wanted();
+}
+void Monitor::want_look(TimePoint since) {
+  impl_->want_look(since);
 }
 void Monitor::update(const config::Cluster& cluster) {
   impl_->update(cluster);

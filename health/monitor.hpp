@@ -61,6 +61,9 @@ class Monitor {
   void evidence(MemberIndex member, Evidence evidence);
   // A reader found no mark that is new enough (FreshnessMarks::want() said so): sample until one is.
   void freshness_wanted();
+  // Somebody stood still until `since`: asks every member anew at once, and publishes what came out of it, also if that
+  // is no news (Topology::looked_at).
+  void want_look(TimePoint since);
   // A reload. Members are matched by name; one that is gone keeps its index, is `down` and accepts nothing; one that
   // comes back gets its old index. Others are not touched. A changed host or port starts that member over; a changed
   // monitor user, password, database or TLS setting opens new probe connections.

@@ -73,6 +73,7 @@ struct Topology {
   // Empty: none; else at least two. Writes go on only when a higher timeline says which of them is the primary.
   std::vector<MemberIndex> split_brain;
   std::vector<MemberStatus> members;
+  TimePoint looked_at{};  // every member's last full probe, whatever it gave, began at this moment or later
   std::shared_ptr<const FreshnessMarks> freshness;  // one mark per member, by index
 };
 

@@ -65,6 +65,11 @@ int Server::run() {
       if (found != monitors_.end()) found->second->freshness_wanted();
     });
   };
+  shared_.pools.want_look = [this](TimePoint since) {
+    asio::post(context_, [this, since] {
+      for (const auto& [name, monitor] : monitors_) monitor->want_look(since);
+    });
+  };
   start_monitors();
   const auto count = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   for (std::uint32_t i = 0; i < count; ++i) {

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "proxy/base/log.hpp"
+
 namespace holdfast::proxy {
 
 namespace {
@@ -75,6 +77,7 @@ void Worker::run() {
   const std::string name = "worker-" + std::to_string(number_);
   ::pthread_setname_np(::pthread_self(), name.c_str());
   reactor_.deadlines().arm(sweep_, reactor_.now() + sweep_interval);
+  reactor_.on_stall([](void* self, TimePoint now) { static_cast<Worker*>(self)->stalled(now); }, this);
   reactor_.run();
   finished_.store(true, std::memory_order_release);
 }
@@ -88,7 +91,12 @@ void Worker::accept(Accepted accepted) {
 }
 
 void Worker::publish(health::TopologyPtr topology) {
-  reactor_.post([this, topology = std::move(topology)] { pools_.topology_changed(topology); });
+  reactor_.post(
+      [this, topology = std::move(topology)] {
+        pools_.topology_changed(topology);
+        go_on_if_looked();
+      },
+      Reactor::Work::vital);
 }
 
 void Worker::publish(RuntimePtr runtime) {
@@ -106,6 +114,24 @@ void Worker::stop(bool at_once) {
     if (at_once) pools_.close_all();
     finish_if_done();
   });
+}
+
+// While this process stood still another primary may have been promoted: what clients sent meanwhile must not reach the
+// old one.
+void Worker::stalled(TimePoint now) {
+  counters_.stalls.add();
+  log_event(LogLevel::warning, "stalled",
+            {{"worker", std::to_string(number_)},
+             {"effect", "nothing is passed on until every member has been asked for its role"}});
+  stalled_ = now;
+  pool_context_.shared.want_look(now);
+  go_on_if_looked();
+}
+
+void Worker::go_on_if_looked() {
+  if (!stalled_ || !pools_.looked_since(*stalled_)) return;
+  stalled_.reset();
+  reactor_.go_on();
 }
 
 void Worker::finish_if_done() {

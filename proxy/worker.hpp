@@ -7,6 +7,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -54,6 +55,8 @@ class Worker {
  private:
   void run();
   void sweep();
+  void stalled(TimePoint now);
+  void go_on_if_looked();
   void finish_if_done();
   static void on_sweep(void* self);
 
@@ -71,6 +74,7 @@ class Worker {
   SessionContext session_context_;
   Sessions sessions_;
   Deadline sweep_;
+  std::optional<TimePoint> stalled_;  // nothing goes on before all members were asked after this moment
   TimePoint learnt_since_ = health::Clock::now();
   std::atomic<std::uint64_t> coming_{0};
   std::atomic<bool> finished_{false};

@@ -105,6 +105,7 @@ struct Counters {
   Counter commits_unreplicated;  // clients told 08007: the wait for the standbys was canceled
   Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
   Counter lost_cut;          // disconnected in the middle of a row: it can't be finished
+  Counter stalls;            // the worker stood still, and everything waited for a look at the members
   Counter sessions_ended;    // disconnected as their server's session was, while the server lives
   Counter cancels;
   Counter protocol_errors;

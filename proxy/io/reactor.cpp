@@ -1,5 +1,6 @@
 #include "proxy/io/reactor.hpp"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -155,6 +156,9 @@ void Reactor::run() {
     const int wait = scheduled_.empty() && !carried_over_ ? -1 : 0;
     event_count_ = sys::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), wait);
     now_ = Clock::now();
+    // The timer should have woken it long ago.
+    if (now_ - timer_at_ > longest_stall && stall_hook_ != nullptr) [[unlikely]]
+      stand_still();
     if (event_count_ < 0) event_count_ = 0;  // EINTR: signals are handled elsewhere
     for (int i = 0; i < event_count_; ++i) {
       auto& event = events_[static_cast<std::size_t>(i)];
@@ -184,6 +188,29 @@ void Reactor::run() {
   } while (!taken_.empty());
 }
 
+// The events of this turn are kept meanwhile, but for those of sockets that are closed.
+void Reactor::stand_still() {
+  standing_still_ = true;
+  stall_hook_(stall_context_, now_);
+  for (;;) {
+    take_posted();
+    for (auto item = taken_.begin(); item != taken_.end();) {
+      if (item->kind == Work::vital) {
+        item->work();
+        item = taken_.erase(item);
+      } else {
+        ++item;
+      }
+    }
+    if (!standing_still_ || stopping_.load(std::memory_order_acquire)) break;
+    pollfd waited{.fd = wake_, .events = POLLIN, .revents = 0};
+    ::poll(&waited, 1, -1);
+  }
+  if (!taken_.empty()) carried_over_ = true;
+  standing_still_ = false;
+  now_ = Clock::now();
+}
+
 // Processes what was left for this turn: messages, and the coroutines that asked for another turn; one that asks again
 // waits for the next.
 void Reactor::run_carried_over() {
@@ -206,29 +233,34 @@ void Reactor::run_scheduled() {
   }
 }
 
-void Reactor::run_posted() {
+// What other threads have posted, behind what was left.
+void Reactor::take_posted() {
   std::uint64_t count = 0;
   // Edge-triggered: the counter is read before the list is taken, so that no message is missed.
   [[maybe_unused]] const auto ignored = ::read(wake_, &count, sizeof count);
-  std::vector<std::function<void()>> work;
+  std::vector<Posted> work;
   {
     const std::lock_guard lock(posted_mutex_);
     work.swap(posted_);
   }
   for (auto& item : work) taken_.push_back(std::move(item));
+}
+
+void Reactor::run_posted() {
+  take_posted();
   for (std::size_t i = 0; i < most_posted && !taken_.empty(); ++i) {
     const auto item = std::move(taken_.front());
     taken_.pop_front();
-    item();
+    item.work();
     run_scheduled();
   }
   if (!taken_.empty()) carried_over_ = true;
 }
 
-void Reactor::post(std::function<void()> work) {
+void Reactor::post(std::function<void()> work, Work kind) {
   {
     const std::lock_guard lock(posted_mutex_);
-    posted_.push_back(std::move(work));
+    posted_.push_back({std::move(work), kind});
     if (posted_.size() > 1) return;  // the thread that posted the first one wakes the loop
   }
   const std::uint64_t one = 1;
@@ -236,7 +268,7 @@ void Reactor::post(std::function<void()> work) {
 }
 
 void Reactor::stop() {
-  post([this] { stopping_.store(true, std::memory_order_release); });
+  post([this] { stopping_.store(true, std::memory_order_release); }, Work::vital);
 }
 
 void Reactor::forget(Watch* watch) {

@@ -126,8 +126,9 @@ class Reactor {
   void run();
   void stop();
 
-  // From any thread: `work` runs on the loop's thread, in order of posting.
-  void post(std::function<void()> work);
+  // From any thread: `work` runs on the loop's thread, in order of posting. `vital`: also while the loop stands still.
+  enum class Work : std::uint8_t { usual, vital };
+  void post(std::function<void()> work, Work kind = Work::usual);
   // Resumes a coroutine later in this turn: keeps chains of wake-ups off the stack.
   void schedule(std::coroutine_handle<> handle) { scheduled_.push_back(handle); }
   // co_await reactor.next_turn(): lets all other ready coroutines run, and deadlines expire, before the caller goes on.
@@ -141,6 +142,16 @@ class Reactor {
     void await_resume() const {}
   };
   [[nodiscard]] NextTurn next_turn() { return {*this}; }
+
+  // The loop stood still for longer than `longest_stall`: the process was stopped, or its machine. `hook` is called before
+  // anything that came meanwhile is looked at; then only vital work is done, no coroutine runs and no deadline expires,
+  // until go_on(). Needs a deadline that is armed at all times.
+  static constexpr std::chrono::seconds longest_stall{1};
+  void on_stall(void (*hook)(void* context, TimePoint now), void* context) {
+    stall_hook_ = hook;
+    stall_context_ = context;
+  }
+  void go_on() { standing_still_ = false; }
 
   // The moment at which this turn began.
   [[nodiscard]] TimePoint now() const { return now_; }
@@ -161,8 +172,10 @@ class Reactor {
   void forget(Watch* watch);
   void arm_timer();
   void run_posted();
+  void take_posted();
   void run_scheduled();
   void run_carried_over();
+  [[gnu::cold]] void stand_still();
 
   static constexpr std::size_t scratch_size = 64 * 1024;
   // How many messages from other threads are processed in one turn: a storm of log-ins is spread over several.
@@ -184,10 +197,17 @@ class Reactor {
   std::vector<std::byte> scratch_;
   Link* scratch_user_ = nullptr;
   Blocks blocks_;
+  void (*stall_hook_)(void*, TimePoint) = nullptr;
+  void* stall_context_ = nullptr;
+  bool standing_still_ = false;
   std::atomic<bool> stopping_{false};
   std::mutex posted_mutex_;
-  std::vector<std::function<void()>> posted_;
-  std::deque<std::function<void()>> taken_;  // taken from posted_ and left for the next turns
+  struct Posted {
+    std::function<void()> work;
+    Work kind = Work::usual;
+  };
+  std::vector<Posted> posted_;
+  std::deque<Posted> taken_;  // taken from posted_ and left for the next turns
 };
 
 }  // namespace holdfast::proxy

@@ -34,6 +34,8 @@ struct PoolShared {
   KeyService key_service;
   // Posts what traffic saw to the cluster's monitor. Any thread.
   std::function<void(const std::string& cluster, health::MemberIndex member, health::Evidence evidence)> report;
+  // Has every monitor look at all its members once more, not before `since`. Any thread.
+  std::function<void(TimePoint since)> want_look;
   // Tells the cluster's monitor that readers ask for newer marks. Any thread.
   std::function<void(const std::string& cluster)> want_marks;
 };

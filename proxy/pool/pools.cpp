@@ -22,6 +22,10 @@ health::TopologyPtr Pools::topology(const std::string& cluster) const {
   return found == topologies_.end() ? std::make_shared<const health::Topology>() : found->second;
 }
 
+bool Pools::looked_since(TimePoint moment) const {
+  return std::ranges::all_of(topologies_, [&](const auto& entry) { return entry.second->looked_at >= moment; });
+}
+
 void Pools::topology_changed(const health::TopologyPtr& topology) {
   topologies_[topology->cluster] = topology;
   for (auto& [key, pool] : pools_) {

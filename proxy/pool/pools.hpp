@@ -24,6 +24,8 @@ class Pools {
   [[nodiscard]] PoolShared& shared() const { return context_.shared; }
 
   void topology_changed(const health::TopologyPtr& topology);
+  // Every member of every cluster was asked after this moment, or tried.
+  [[nodiscard]] bool looked_since(TimePoint moment) const;
   void reconfigure();
   // Called once a second. Removes pools that nothing uses.
   void sweep(TimePoint now);
