@@ -86,9 +86,9 @@ void SettingsRef::reset() {
 
 bool decides_meaning(std::string_view name) {
   constexpr auto others = std::to_array<std::string_view>(
-      {"application_name", "bytea_output", "client_connection_check_interval", "client_min_messages",
+      {"application_name", "client_connection_check_interval", "client_min_messages",
        "default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only",
-       "extra_float_digits", "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout",
+       "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout",
        "log_min_duration_statement", "log_statement", "maintenance_work_mem", "statement_timeout", "synchronous_commit",
        "temp_buffers", "transaction_deferrable", "transaction_isolation", "transaction_read_only", "work_mem"});
   // A name with a dot belongs to an application or an extension.

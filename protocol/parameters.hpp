@@ -55,8 +55,10 @@ class Settings {
   std::uint32_t references_ = 0;
 };
 
-// Whether a setting may decide what a statement's text means: how names, literals and operators in it are read. False
-// only for those that certainly don't (time-outs, output formats, labels): the same text under others is another one.
+// Whether a setting may decide what a statement's text means: how names, literals and operators in it are read, and what
+// its constants come to: '\x41'::bytea::text is computed when the statement is planned, by bytea_output, and the plan is
+// kept with the statement. False only for those that certainly don't (time-outs, labels): the same text under others is
+// another one.
 // `name` in lower case.
 [[nodiscard]] bool decides_meaning(std::string_view name);
 

@@ -32,6 +32,7 @@ ServerStatements::Presence ServerStatements::use(const Statement& statement) {
   link_newest(slot);
   const bool stale =
       unsure || entry.doubtful || entry.generation != statement.generation() || of_another(entry.altered_in);
+  if (altered_) entry.altered_in = link_;  // its plan may be of this session's making from here on
   return stale ? Presence::stale : Presence::known;
 }
 

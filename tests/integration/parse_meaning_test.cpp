@@ -34,7 +34,7 @@ class ParseMeaning : public ::testing::TestWithParam<const char*> {
     server_ = new Server();
     server_->start();
     server_->exec(
-        "GRANT CREATE ON DATABASE postgres TO app; GRANT CREATE ON SCHEMA public TO app;"
+        "CREATE ROLE other; GRANT other TO app; GRANT CREATE ON DATABASE postgres TO app; GRANT CREATE ON SCHEMA public TO app;"
         "CREATE SCHEMA a AUTHORIZATION app; CREATE SCHEMA b AUTHORIZATION app;"
         "CREATE TABLE a.items (id int); INSERT INTO a.items VALUES (1);"
         "CREATE TABLE b.items (id text, more int); INSERT INTO b.items VALUES ('two', 2);"
@@ -71,6 +71,17 @@ constexpr auto readings = std::to_array<Reading>({
     {"intervalstyle", "sql_standard", "postgres", "SELECT extract(epoch from '-1 10:00:00'::interval)::text"},
     {"standard_conforming_strings", "off", "on", "SELECT length('a\\\\b')::text"},
     {"transform_null_equals", "on", "off", "SELECT (1 = NULL)::text"},
+    {"array_nulls", "off", "on", "SELECT (('{NULL}'::text[])[1] IS NULL)::text"},
+    {"role", "other", "none", "SELECT current_user::text"},
+    // What the planner makes of constants.
+    {"extra_float_digits", "0", "1", "SELECT (0.1::float8 + 0.2::float8)::text"},
+    {"bytea_output", "escape", "hex", "SELECT 'A'::bytea::text"},
+    {"intervalstyle", "iso_8601", "postgres", "SELECT '1 day 2 hours'::interval::text"},
+    {"datestyle", "German", "ISO", "SELECT '2020-01-02'::date::text"},
+    {"timezone", "Asia/Tokyo", "UTC", "SELECT '2020-01-01 00:00+00'::timestamptz::text"},
+    {"xmlbinary", "hex", "base64", "SELECT xmlelement(name a, 'A'::bytea)::text"},
+    {"quote_all_identifiers", "on", "off", "SELECT quote_ident('a')"},
+    {"default_text_search_config", "simple", "english", "SELECT to_tsvector('the cats')::text"},
     {"search_path", "a", "b", "SELECT 'items'::regclass::oid::text"},
 });
 
@@ -105,6 +116,35 @@ TEST_P(ParseMeaning, of_a_literal_is_by_the_settings_of_each_client) {
         EXPECT_EQ(value(run(third, name)), right[0]);
         EXPECT_EQ(value(run(second, name)), right[1]);
         EXPECT_EQ(value(run(first, name)), right[0]);
+      }
+    }
+  }
+}
+
+// The plan of a statement is kept with it: one that a SET LOCAL had a say in is nobody else's.
+TEST_P(ParseMeaning, of_a_constant_that_a_block_has_planned_is_the_blocks_own) {
+  for (const auto& reading : readings) {
+    if (reading.setting == std::string_view("search_path")) continue;  // elsewhere the name is unknown
+    for (const bool by_function : {false, true}) {
+      SCOPED_TRACE(std::string(reading.setting) + ": " + reading.sql + (by_function ? ", set_config" : ""));
+      const std::string name = reading.setting;
+      const std::string quoted = "'" + std::string(reading.one) + "'";
+      const auto here = value(
+          Connection(server_->conninfo("app") + " options='-c " + name + "=" + reading.one + "'").rows(reading.sql));
+      const auto before = value(Connection(server_->conninfo("app")).rows(reading.sql));
+      auto client = proxy_.connect();
+      prepare(client, "s", reading.sql);
+      client.exec("BEGIN");
+      client.exec(by_function ? "SELECT set_config('" + name + "', " + quoted + ", true)"
+                              : "SET LOCAL " + name + " = " + (name == "datestyle" ? reading.one : quoted));
+      run(client, "s");
+      prepare(client, "inside", reading.sql);
+      EXPECT_EQ(value(run(client, "inside")), here);
+      client.exec("COMMIT");
+      if (GetParam() == transaction_mode) {
+        auto other = proxy_.connect();
+        prepare(other, "s", reading.sql);
+        EXPECT_EQ(value(run(other, "s")), before);
       }
     }
   }

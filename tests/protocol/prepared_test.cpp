@@ -551,6 +551,19 @@ TEST_F(MeaningTest, each_scope_has_statements_of_its_own) {
   expect_answered(bob, "t", "SELECT * FROM items");
 }
 
+// What is planned while the session has other settings has constants by these: '\\x41'::bytea::text by bytea_output.
+TEST_F(MeaningTest, a_statement_that_was_used_under_other_settings_is_parsed_again_for_others) {
+  expect_parsed(alice, "s", "SELECT 0.1::float8::text");
+  one.begin_link(now);
+  one.alter();
+  EXPECT_EQ(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1")));
+  EXPECT_EQ(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1"))) << "its own plan";
+  one.begin_link(now);
+  EXPECT_NE(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1")));
+  one.begin_link(now);
+  EXPECT_EQ(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1")));
+}
+
 TEST_F(MeaningTest, a_session_that_changed_its_settings_parses_for_itself_alone) {
   expect_parsed(alice, "before", "SELECT '01/02/2020'::date");
   alice.set_altered(true);
@@ -561,8 +574,10 @@ TEST_F(MeaningTest, a_session_that_changed_its_settings_parses_for_itself_alone)
   // It lets its server go, and somebody who has changed nothing gets it.
   alice.set_altered(false);
   one.begin_link(now);
-  expect_answered(bob, "b", "SELECT '01/02/2020'::date");
+  expect_parsed(bob, "b", "SELECT '01/02/2020'::date");  // its plan may be alice's
   EXPECT_EQ(text_of(done(bob, one, bind_of("b")).bytes), text_of(bind_of("hf_1")));
+  one.begin_link(now);
+  expect_answered(bob, "c", "SELECT '01/02/2020'::date");
 }
 
 // A Bind puts the Parse of a known name in front; under SET LOCAL that is the session's own reading.
