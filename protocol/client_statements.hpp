@@ -56,8 +56,8 @@ class ClientStatements {
   ClientStatements(PendingPool& pool, Limits limits) : pending_(pool), limits_(limits) {}
 
   // What this client's texts are read by: see StatementTable.
-  void set_scope(std::uint64_t scope) { scope_ = scope; }
-  [[nodiscard]] std::uint64_t scope() const { return scope_; }
+  void set_scope(Scope scope) { scope_ = scope; }
+  [[nodiscard]] Scope scope() const { return scope_; }
   // Its session may read them otherwise (true), until it has let its server go (false).
   void set_altered(bool altered) { altered_ = altered; }
   [[nodiscard]] bool altered() const { return altered_; }
@@ -116,7 +116,7 @@ class ClientStatements {
   PendingQueue pending_;
   Limits limits_;
   std::size_t bytes_ = 0;
-  std::uint64_t scope_ = 0;
+  Scope scope_;
   std::uint32_t cookie_ = 0;
   std::uint32_t batch_ = 0;
   bool altered_ = false;

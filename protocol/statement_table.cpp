@@ -73,12 +73,12 @@ Statement* StatementTable::make(Bytes parse_tail, std::size_t text_size) {
   return statement;
 }
 
-StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size, std::uint64_t scope) {
+StatementRef StatementTable::intern(Bytes parse_tail, std::size_t text_size, Scope scope) {
   if (text_size > longest_kept) return make_opaque();
-  const std::uint64_t hash = hash_bytes(parse_tail, seed_ ^ scope);
+  const std::uint64_t hash = hash_bytes(parse_tail, seed_ ^ scope.meaning);
   if (buckets_.empty()) buckets_.resize(first_buckets);
   for (Statement* at = buckets_[hash & (buckets_.size() - 1)]; at != nullptr; at = at->next_) {
-    if (at->hash_ == hash && at->scope_ == scope && at->tail_size_ == parse_tail.size() &&
+    if (at->hash_ == hash && at->scope_.meaning == scope.meaning && at->tail_size_ == parse_tail.size() &&
         std::memcmp(at->parse_tail().data(), parse_tail.data(), parse_tail.size()) == 0) {
       at->repeated_ = true;
       if (at->references_ == 0) revive(at);
@@ -110,9 +110,11 @@ StatementRef StatementTable::make_opaque() {
   return StatementRef(make({}, 0));
 }
 
-void StatementTable::expire_all() {
+void StatementTable::expire(std::uint64_t database) {
   for (Statement* bucket : buckets_) {
-    for (Statement* at = bucket; at != nullptr; at = at->next_) at->expire();
+    for (Statement* at = bucket; at != nullptr; at = at->next_) {
+      if (at->scope_.database == database) at->expire();
+    }
   }
 }
 

@@ -25,6 +25,14 @@ namespace holdfast::protocol {
 class StatementTable;
 class StatementRef;
 
+// By what the names and literals of a text are read.
+struct Scope {
+  std::uint64_t meaning = 0;   // all of it
+  std::uint64_t database = 0;  // the database alone, of a cluster
+
+  friend bool operator==(const Scope&, const Scope&) = default;
+};
+
 // Immutable but for the verdict's slot and the generation. Text and types stand behind it in the same allocation.
 class Statement {
  public:
@@ -81,7 +89,7 @@ class Statement {
   Statement* newer_ = nullptr;
   std::uint64_t id_ = 0;
   std::uint64_t hash_ = 0;
-  std::uint64_t scope_ = 0;
+  Scope scope_;
   std::uint32_t references_ = 0;
   Vintage confirmed_;
   std::uint32_t confirmed_generation_ = 0;
@@ -131,15 +139,15 @@ class StatementTable {
 
   // The one Statement of this scope for this Parse tail: text, NUL, int16 count, count × int32 oids; `text_size` without
   // the NUL. The caller must have checked that form. If there is no room for it, one whose text is not kept.
-  [[nodiscard]] StatementRef intern(Bytes parse_tail, std::size_t text_size, std::uint64_t scope = 0);
+  [[nodiscard]] StatementRef intern(Bytes parse_tail, std::size_t text_size, Scope scope = {});
   // The scope that `key` describes: a hash with this table's secret, so that nobody can choose two keys of one scope.
   [[nodiscard]] std::uint64_t scope_of(std::string_view key) const;
   // A Statement for this one Parse message; never shared. If there is no room for it, one whose text is not kept.
   [[nodiscard]] StatementRef make_own(Bytes parse_tail, std::size_t text_size);
   // A Statement whose text is not kept; never shared.
   [[nodiscard]] StatementRef make_opaque();
-  // Begins a new generation of all statements: a server said that plans are stale.
-  void expire_all();
+  // Begins a new generation of a database's statements: a server said that plans are stale.
+  void expire(std::uint64_t database);
 
   [[nodiscard]] std::size_t size() const { return size_ - idle_; }  // statements with a reference
   [[nodiscard]] std::size_t idle() const { return idle_; }          // statements without one

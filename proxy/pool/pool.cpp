@@ -33,6 +33,11 @@ config::EffectiveSettings settings_of(const PoolKey& key, const config::Config& 
   return config.effective(config.listeners.front(), database, config.find_user(key.user));
 }
 
+// Clusters that have servers in common are one to those who read there: they share their last writes.
+std::string writes_of(const PoolKey& key, const config::Config& config) {
+  return std::ranges::min(config.sharing_servers_with(key.cluster));
+}
+
 }  // namespace
 
 Pool::Pool(PoolContext& context, PoolKey key, health::TopologyPtr topology)
@@ -41,7 +46,8 @@ Pool::Pool(PoolContext& context, PoolKey key, health::TopologyPtr topology)
       id_(next_pool_id.fetch_add(1, std::memory_order_relaxed)),
       catalogue_(context.shared.catalogues.find(key_.cluster, key_.database)),
       settings_(settings_of(key_, context.runtime->config)),
-      last_writes_(context.shared.last_writes.find(key_.cluster, key_.database)),
+      writes_of_(writes_of(key_, context.runtime->config)),
+      last_writes_(context.shared.last_writes.find(writes_of_, key_.database)),
       users_(std::make_shared<char>()),
       topology_(std::move(topology)) {}
 
@@ -112,6 +118,11 @@ void Pool::wait_for_primary(Waiter& waiter) {
 
 void Pool::reconfigure() {
   settings_ = settings_of(key_, context_.runtime->config);
+  if (auto cluster = writes_of(key_, context_.runtime->config); cluster != writes_of_) {
+    writes_of_ = std::move(cluster);
+    former_writes_.push_back(std::exchange(last_writes_, context_.shared.last_writes.find(writes_of_, key_.database)));
+    last_writes_->wrote_shared(health::Clock::now());  // nobody looks at the others any more
+  }
   for (auto& member : members_) {
     member->permits()->set_limit(settings_.pool_size);
     member->open_more();

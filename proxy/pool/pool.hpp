@@ -92,7 +92,9 @@ class Pool {
   const std::uint64_t id_;
   std::shared_ptr<Catalogue> catalogue_;
   config::EffectiveSettings settings_;
-  const std::shared_ptr<LastWrites> last_writes_;
+  std::string writes_of_;  // the cluster under whose name they are kept
+  std::shared_ptr<LastWrites> last_writes_;
+  std::vector<std::shared_ptr<LastWrites>> former_writes_;  // what began before a reload may still refer to them
   Credentials credentials_;
   std::uint64_t credentials_version_ = 0;
   std::shared_ptr<const void> users_;  // what use() returns

@@ -28,7 +28,7 @@ struct Identity {
   std::shared_ptr<const void> pool_use;  // keeps the pool
   std::shared_ptr<const config::EffectiveSettings> settings;
   std::shared_ptr<protocol::sql::Classifier> classifier;
-  std::uint64_t scope = 0;  // all that decides what its texts mean: see protocol::StatementTable
+  protocol::Scope scope;  // all that decides what its texts mean: see protocol::StatementTable
 
   // Applies what the configuration says now about this listener, database and user.
   void configure(const Runtime& runtime, Tables& tables) {
@@ -38,7 +38,8 @@ struct Identity {
     if (pool == nullptr) return;
     const auto key = pool->key().text();
     classifier = blind ? tables.blind_classifier() : tables.classifier(key, settings->read_functions, config.limits);
-    scope = tables.statements.scope_of(key + meaning());
+    scope = {.meaning = tables.statements.scope_of(key + meaning()),
+             .database = tables.statements.scope_of(PoolKey::all_of(pool->key().cluster, pool->key().database))};
   }
   [[nodiscard]] bool session_mode() const { return settings->pool_mode == config::PoolMode::session; }
 

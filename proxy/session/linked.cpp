@@ -187,7 +187,7 @@ void ClientSession::carry_out_aftermath() {
          {"member", pool().member_name(linked_->lease->home->member())}});
   }
   if (after.schema_changed) context_.sessions.schema_changed(pool().key(), after.shared_schema_changed);
-  if (after.plans_expired) context_.sessions.plans_expired();
+  if (after.plans_expired) context_.sessions.plans_expired(pool().key());
   if (after.units == 0) return;
   context_.counters.units.add(after.units);
   const auto& topology = pool().topology();

@@ -83,8 +83,10 @@ void Sessions::schema_changed(const PoolKey& pool, bool shared) {
   }
 }
 
-void Sessions::plans_expired() {
-  everywhere([](Tables& tables) { tables.expire_plans(); });
+void Sessions::plans_expired(const PoolKey& pool) {
+  for (const auto& cluster : context_.runtime->config.sharing_servers_with(pool.cluster)) {
+    everywhere([database = PoolKey::all_of(cluster, pool.database)](Tables& tables) { tables.expire_plans(database); });
+  }
 }
 
 }  // namespace holdfast::proxy

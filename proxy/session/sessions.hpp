@@ -43,8 +43,9 @@ class Sessions {
   // another one. Servers keep their plans: if a result's columns have
   // changed PostgreSQL reports an error, and a driver that relies on an earlier description must get it.
   void schema_changed(const PoolKey& pool, bool shared);
-  // PostgreSQL has reported that error to a client, which will prepare the text again: every server parses it again.
-  void plans_expired();
+  // PostgreSQL has reported that error to a client of this pool, which will prepare the text again: every server of the
+  // database parses it again.
+  void plans_expired(const PoolKey& pool);
 
  private:
   void everywhere(const std::function<void(Tables&)>& what);

@@ -46,8 +46,9 @@ struct Tables {
   // DDL was committed, or time has passed: verdicts and what was learnt from standbys may be stale, for the pools whose
   // key begins like this.
   void forget_verdicts(std::string_view pools = {});
-  // A server said that a plan's result type has changed: every statement is parsed again at its next use.
-  void expire_plans() { statements.expire_all(); }
+  // A server said that a plan's result type has changed: every statement of its database (PoolKey::all_of) is parsed
+  // again at its next use.
+  void expire_plans(std::string_view database) { statements.expire(statements.scope_of(database)); }
 
  private:
   void forget_unused();

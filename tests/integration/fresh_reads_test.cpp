@@ -262,5 +262,32 @@ TEST_F(FreshReads, read_in_the_primarys_line_takes_the_standby_if_that_is_sooner
   writer.exec("COMMIT");
 }
 
+// One database by two names, and one set of servers by two names: a write through either is everybody's.
+TEST_F(FreshReads, of_a_database_that_has_two_names) {
+  const auto members = members_yaml(*set_);
+  const auto monitor = "    monitor: { user: holdfast, password: "s + monitor_password + " }\n";
+  proxy_.reset();
+  proxy_.emplace(HoldfastOptions{
+      .config = "listen: [{ address: \"127.0.0.1:${port}\" }]\nclusters:\n  main:\n    members:\n" + members + monitor +
+                "  alias:\n    members:\n" + members + monitor +
+                "databases:\n  app: { cluster: main }\n  same: { cluster: main, database: app }\n"
+                "  elsewhere: { cluster: alias, database: app }\nauth: { method: trust }\n"
+                "reads: { functions: [ member ] }\nhttp: { address: \"127.0.0.1:${http_port}\" }\n"});
+  const std::vector<std::string> names{"app", "same", "elsewhere"};
+  for (const auto& written : names) {
+    for (const auto& read : names) {
+      SCOPED_TRACE(written + ", then " + read);
+      auto reader = proxy_->connect("app", read);
+      ASSERT_TRUE(wait_until(20s, [&] { return reader.scalar("SELECT member()") == "pg2"; }));
+      pause();
+      proxy_->connect("app", written).exec("INSERT INTO t VALUES (77)");
+      EXPECT_EQ(reader.rows("SELECT count(*), member() FROM t WHERE id = 77").at(0), (Row{"1", "pg1"}));
+      resume_until_reads_leave_the_primary(reader);
+      primary().exec("TRUNCATE t");
+      ReplicationSet::wait_caught_up(primary(), replica());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::testing

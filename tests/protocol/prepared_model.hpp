@@ -237,7 +237,7 @@ class World {
   void disturb(Client& client) {
     Link& link = *links_[client.link];
     switch (byte() % 5) {
-      case 0: table_.expire_all(); break;
+      case 0: table_.expire(0); break;
       case 1:  // DISCARD ALL
         send(client, {.tag = client::sync});
         finish(client);

@@ -541,14 +541,25 @@ TEST_F(MeaningTest, a_bind_uses_what_its_server_has_whatever_its_age) {
 }
 
 TEST_F(MeaningTest, each_scope_has_statements_of_its_own) {
-  alice.set_scope(table.scope_of("search_path a"));
-  bob.set_scope(table.scope_of("search_path b"));
+  alice.set_scope({.meaning = table.scope_of("search_path a")});
+  bob.set_scope({.meaning = table.scope_of("search_path b")});
   expect_parsed(alice, "s", "SELECT * FROM items");
   expect_parsed(bob, "s", "SELECT * FROM items");
   EXPECT_EQ(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1")));
   EXPECT_EQ(text_of(done(bob, one, bind_of("s")).bytes), text_of(bind_of("hf_2")));
-  bob.set_scope(table.scope_of("search_path a"));
+  bob.set_scope({.meaning = table.scope_of("search_path a")});
   expect_answered(bob, "t", "SELECT * FROM items");
+}
+
+// The kind: a plan that PostgreSQL refused in one database makes every other one parse its statements again.
+TEST_F(MeaningTest, plans_expire_by_database) {
+  alice.set_scope({.meaning = table.scope_of("one"), .database = 1});
+  bob.set_scope({.meaning = table.scope_of("two"), .database = 2});
+  expect_parsed(alice, "s", "SELECT * FROM items");
+  expect_parsed(bob, "s", "SELECT * FROM items");
+  table.expire(1);
+  EXPECT_NE(text_of(done(alice, one, bind_of("s")).bytes), text_of(bind_of("hf_1"))) << "closed and parsed in front";
+  EXPECT_EQ(text_of(done(bob, one, bind_of("s")).bytes), text_of(bind_of("hf_2")));
 }
 
 // What is planned while the session has other settings has constants by these: '\\x41'::bytea::text by bytea_output.

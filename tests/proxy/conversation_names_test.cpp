@@ -331,8 +331,9 @@ TEST_F(ConversationNames, close_behind_a_whole_copy_is_answered_here) {
 }
 
 TEST_F(ConversationNames, plans_that_expired_are_parsed_again_under_the_same_name) {
+  talk.statements.set_scope({.database = talk.tables.statements.scope_of("main")});
   prepare("mine", "SELECT 1");
-  talk.tables.expire_plans();
+  talk.tables.expire_plans("main");
   talk.client(run_named("mine"));
   EXPECT_EQ(talk.said(), "C:Shf_1 P:hf_1:SELECT 1 B:hf_1 E S");
   talk.server(closed + parsed + bound + one_row() + ready());

@@ -138,8 +138,9 @@ TEST_F(LocalAnswersTest, text_that_was_parsed_under_other_settings_is_for_a_serv
 }
 
 TEST_F(LocalAnswersTest, text_whose_plans_expired_is_for_a_server) {
+  talk.statements.set_scope({.database = talk.tables.statements.scope_of("main")});
   confirm("SELECT 1");
-  talk.tables.expire_plans();
+  talk.tables.expire_plans("main");
   talk.client(parse("second", "SELECT 1") + sync());
   EXPECT_TRUE(talk.linked());
 }

@@ -59,7 +59,7 @@ class Talk {
   }
   void wants(std::string_view name, std::string_view value) {
     identity.wanted = tables.settings.intern({{std::string(name), std::string(value)}});
-    statements.set_scope(tables.statements.scope_of(std::string(name) + '=' + std::string(value)));
+    statements.set_scope({.meaning = tables.statements.scope_of(std::string(name) + '=' + std::string(value))});
   }
 
   // The client sends this. What became of its last message.
