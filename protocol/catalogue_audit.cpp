@@ -4,7 +4,8 @@ namespace holdfast::protocol {
 
 namespace {
 
-// `hidden` is 1 for what writes run and 2 for what reads run as well; times four: it looks at sequences. Expressions
+// `hidden` is 1 for what writes run and 2 for what reads run as well; times four: it looks at sequences; times five: it
+// may do anything. 128: it takes advisory locks, in a standby too, where they keep nobody out. Expressions
 // are searched for the functions in their trees (nodeToString, src/backend/nodes/outfuncs.c: ":funcid", ":opfuncid",
 // …). Objects from 16384 on are users' (FirstNormalObjectId, src/include/access/transam.h). A source is read without
 // its comments and strings, and without the SET of an UPDATE. Backslashes stand in dollar quotes only: a session may
@@ -48,12 +49,17 @@ WITH trees(hidden, tree) AS (
            $r$\mupdate\s+(only\s+)?(?!(loop|then|else|begin|nowait|skip|of)\M)[\w."]+$r$
              || $r$(\s+(as\s+)?(?!loop\M)[\w"]+)?\s+set\M|\mdo\s+update\s+set\M|\mdo\s+nothing\M$r$, ' ', 'g')
   FROM codes
-), judged(bits, writes) AS (
+), own(src, body) AS (
+  SELECT lower(prosrc), prosqlbody::text FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+    WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')
+), judged(bits, locks, writes) AS (
   SELECT CASE WHEN oid < 16384 THEN
       CASE WHEN name IN ('set_config', 'setseed', 'pg_advisory_lock', 'pg_advisory_lock_shared', 'pg_try_advisory_lock',
         'pg_try_advisory_lock_shared', 'query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema',
         'cursor_to_xml', 'cursor_to_xmlschema', 'ts_stat', 'ts_rewrite', 'pg_replication_origin_session_setup')
-           THEN hidden
+           THEN hidden | CASE WHEN hidden = 2 AND name ~ 'advisory' THEN 128 ELSE 0 END
+           WHEN name ~ '^pg_(try_)?advisory_xact_lock' AND hidden = 2 THEN 128
+           WHEN name = 'current_setting' THEN 64
            WHEN name IN ('lastval', 'currval') THEN hidden * 4
            WHEN name = 'nextval' AND hidden = 2 THEN 2 ELSE 0 END
     WHEN lang IN ('c', 'internal') THEN 0
@@ -73,13 +79,20 @@ WITH trees(hidden, tree) AS (
     WHEN src ~ $r$\m(lastval|currval)\M$r$ THEN hidden * 4
     WHEN hidden = 2 AND src ~ $r$\mnextval\M$r$ THEN 2
     ELSE 0 END,
+    hidden = 2 AND oid >= 16384 AND code ~ $r$\mpg_(try_)?advisory_(xact_)?lock$r$,
     hidden = 2 AND (oid >= 16384 OR name IN ('nextval', 'setval'))
       AND (oid < 16384 OR lang NOT IN ('sql', 'plpgsql', 'c', 'internal') OR opaque
            OR code ~ ($r$\m(insert|update|delete|merge|truncate|copy|create|alter|drop|grant|revoke|refresh|comment$r$
              || $r$|lock|import|notify|nextval|setval|lo_\w+|pg_notify|pg_logical_\w+)\M$r$))
   FROM sources
 )
-SELECT coalesce(bit_or(bits | CASE WHEN writes OR bits & 10 = 10 THEN 16 ELSE 0 END), 0)
+SELECT coalesce(bit_or(bits | CASE WHEN writes OR bits & 10 = 10 THEN 16 ELSE 0 END
+    | CASE WHEN locks OR bits & 10 = 10 AND EXISTS (SELECT FROM own WHERE src ~ $r$\mpg_(try_)?advisory_(xact_)?lock$r$
+        OR body ~ $r$:funcid (28[89]|30[89])\d $r$) THEN 128 ELSE 0 END), 0)
+  | CASE WHEN EXISTS (SELECT FROM pg_class WHERE relkind = 'S') THEN 32 ELSE 0 END
+  | CASE WHEN EXISTS (SELECT FROM own WHERE body ~ ':funcid (2077|3294) ' OR src ~ $r$\mshow\s+[\w"]+\.$r$
+        OR regexp_replace(src, $r$\mcurrent_setting\s*\(\s*'[^'.]*'(::text)?\s*[,)]$r$, '', 'g') ~ $r$\mcurrent_setting\M$r$)
+    THEN 64 ELSE 0 END
   | CASE WHEN EXISTS (SELECT FROM trees WHERE hidden = 2 AND tree ~ (':relid ' || 'pg_settings'::regclass::oid || ' '))
     THEN 2 ELSE 0 END
 FROM judged)sql";
@@ -95,7 +108,7 @@ std::optional<Hidden> read_audit(Bytes data_row) {
   if (reader.u16() != 1) return std::nullopt;
   const auto size = reader.u32();
   const auto text = as_text(reader.bytes(size));
-  if (!reader.complete() || text.empty() || text.size() > 2) return std::nullopt;
+  if (!reader.complete() || text.empty() || text.size() > 3) return std::nullopt;
   unsigned bits = 0;
   for (const char c : text) {
     if (c < '0' || c > '9') return std::nullopt;

@@ -23,8 +23,11 @@ enum class Hidden : std::uint8_t {
   reads_leave = 1U << 1,   // so may any statement
   writes_look = 1U << 2,   // a write may look at the session's sequences (lastval, currval)
   reads_look = 1U << 3,
-  reads_write = 1U << 4,  // any statement may write tables, or what others see as well
-  anything = writes_leave | reads_leave | writes_look | reads_look | reads_write,
+  reads_write = 1U << 4,    // any statement may write tables, or what others see as well
+  sequences = 1U << 5,      // there are sequences: a write may advance one
+  asks_settings = 1U << 6,  // code of users', be it hidden or called, asks for settings of an application's own
+  reads_lock = 1U << 7,     // any statement may take advisory locks
+  anything = 0xff,
 };
 constexpr bool has(Hidden set, Hidden bits) {
   return (static_cast<unsigned>(set) & static_cast<unsigned>(bits)) != 0;

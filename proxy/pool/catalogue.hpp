@@ -32,9 +32,36 @@ enum class AuditEvent : std::uint8_t {
   return event == AuditEvent::catalogue_audit_failed ? "catalogue_audit_failed" : "catalogue_audit_succeeded";
 }
 
+// Whether the clients of a database ask for something of their session's that a server may still show of others, in the
+// middle of a transaction, when it is too late for another server. It can't be known before they do: so at first it is
+// taken for granted, as long as that has cost little, and then from the first question on for good.
+class Asked {
+ public:
+  explicit Asked(std::uint32_t trials) : trials_(trials) {}
+
+  void seen() {
+    if (!seen_.load(std::memory_order_relaxed)) seen_.store(true, std::memory_order_relaxed);
+  }
+  // Asked once for each transaction that begins where others have left something.
+  [[nodiscard]] bool expected() {
+    if (seen_.load(std::memory_order_relaxed)) return true;
+    const auto left = trials_.load(std::memory_order_relaxed);
+    if (left == 0) return false;
+    trials_.store(left - 1, std::memory_order_relaxed);  // two at once may count as one
+    return true;
+  }
+
+ private:
+  std::atomic<bool> seen_{false};
+  std::atomic<std::uint32_t> trials_;  // that are left
+};
+
 class Catalogue {
  public:
   using Hidden = protocol::Hidden;
+
+  Asked asked_sequences{1000};  // lastval, currval: a round trip each
+  Asked asked_settings{100};    // current_setting('app.user'): a new connection each
 
   // Where the numbers of all catalogues come from: none is given twice, so that a database that is forgotten and found
   // again begins with a number of its own. From 1 on.
@@ -44,6 +71,14 @@ class Catalogue {
 
   // The state of the schema, for comparisons. Greater after each change that was seen.
   [[nodiscard]] std::uint64_t schema() const { return schema_.load(std::memory_order_acquire); }
+  // Something has ended that may have been DDL, such as a DO: once a second that counts as such.
+  void may_have_changed(TimePoint now) {
+    const auto ticks = now.time_since_epoch().count();
+    auto due = suspects_again_.load(std::memory_order_relaxed);
+    if (ticks < due) return;
+    const auto next = (now + std::max<TimePoint::duration>(shortest, share * took())).time_since_epoch().count();
+    if (suspects_again_.compare_exchange_strong(due, next, std::memory_order_relaxed)) changed();
+  }
   // DDL was seen to commit; before its client is told.
   void changed() {
     const auto fresh = next();
@@ -63,9 +98,15 @@ class Catalogue {
       return std::nullopt;
     return hidden_of(answer);
   }
-  // The last answer, however old; before the first one: anything, except that reads write. The first server that is given
-  // back is asked; until then a read is repeated when its server is lost, as it is where nothing is hidden.
-  [[nodiscard]] Hidden hidden() const { return hidden_of(answer_.load(std::memory_order_relaxed)); }
+  // The last answer about the schema as it is now. From DDL until the next answer: anything. The next server that is given
+  // back is asked. Before the first answer: anything, except that reads write or lock; until then a read is repeated when
+  // its server is lost, as it is where nothing is hidden.
+  [[nodiscard]] Hidden hidden() const {
+    const auto answer = answer_.load(std::memory_order_acquire);
+    if (schema_of(answer) != schema() && schema_of(answer) != 0) [[unlikely]]
+      return Hidden::anything;
+    return hidden_of(answer);
+  }
   // An answer that was asked for in this state of the schema, and took so long.
   void learn(Hidden hidden, std::uint64_t schema, TimePoint now, TimePoint::duration took) {
     auto known = answer_.load(std::memory_order_relaxed);
@@ -73,6 +114,7 @@ class Catalogue {
     do {
       if (schema < schema_of(known)) return;  // asked before a change that another answer knows of
     } while (!answer_.compare_exchange_weak(known, answer, std::memory_order_acq_rel));
+    took_.store(took.count(), std::memory_order_relaxed);
     // A query that is expensive there is asked less often: one hundredth of the time at most.
     const auto pause = std::max<TimePoint::duration>(shortest, share * took);
     due_.store((now + pause).time_since_epoch().count(), std::memory_order_relaxed);
@@ -97,12 +139,16 @@ class Catalogue {
   static constexpr std::chrono::seconds shortest{1};
   static constexpr int share = 100;
 
-  static constexpr unsigned bits = 5;  // of Hidden
-  static constexpr auto before_the_first = static_cast<Hidden>(static_cast<unsigned>(Hidden::anything) &
-                                                               ~static_cast<unsigned>(Hidden::reads_write));
+  static constexpr unsigned bits = 8;  // of Hidden
+  static constexpr auto before_the_first =
+      static_cast<Hidden>(static_cast<unsigned>(Hidden::anything) &
+                          ~(static_cast<unsigned>(Hidden::reads_write) | static_cast<unsigned>(Hidden::reads_lock)));
   static std::uint64_t schema_of(std::uint64_t answer) { return answer >> bits; }
   static Hidden hidden_of(std::uint64_t answer) { return static_cast<Hidden>(answer & ((1U << bits) - 1)); }
 
+  [[nodiscard]] TimePoint::duration took() const {
+    return TimePoint::duration(took_.load(std::memory_order_relaxed));
+  }
   [[nodiscard]] std::uint64_t next() { return numbers_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
   Numbers& numbers_;
@@ -110,6 +156,8 @@ class Catalogue {
   // The answer and the state of the schema that it is about, in one word: no reader mixes two.
   std::atomic<std::uint64_t> answer_{static_cast<std::uint64_t>(before_the_first)};
   std::atomic<TimePoint::rep> due_{0};
+  std::atomic<TimePoint::rep> took_{0};  // the last audit
+  std::atomic<TimePoint::rep> suspects_again_{0};
   // When a failure was last told, times two; plus one while they fail. 0: never.
   std::atomic<TimePoint::rep> told_{0};
 };

@@ -240,6 +240,10 @@ void Conversation::unit_answered() {
     unit_.ddl = more;
     unit_.ddl_shared &= more;
   }
+  if (unit_.may_be_ddl) {
+    aftermath_.may_have_changed_schema = true;
+    unit_.may_be_ddl = more;
+  }
   // With further units in flight the mark is theirs as well.
   if (!more) unit_.writes = unit_.writes_shared = false;
 }

@@ -284,6 +284,8 @@ void Conversation::note_effects(Verdict verdict) {
   client_.block.runs(verdict);
   if (verdict.effects == Effect::none) return;
   if (has(verdict.effects, Effect::sequence)) unit_.asks_sequence = true;
+  // Nobody knows what a DO does, nor what newer versions of PostgreSQL call DDL.
+  if (verdict.may_change_shared()) unit_.may_be_ddl = true;
   if (has(verdict.effects, Effect::set | Effect::local_setting | Effect::unknown_function | Effect::unparsed)) {
     path_in_doubt_ = true;
   }

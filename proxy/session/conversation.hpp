@@ -62,6 +62,7 @@ class Conversation {
     bool wrote_shared = false;  // … what all databases share
     bool schema_changed = false;
     bool shared_schema_changed = false;  // … that of what all databases share
+    bool may_have_changed_schema = false;  // nobody knows
     bool unreplicated = false;   // a commit was told as 08007, for its standbys may not have it
     bool plans_expired = false;  // the server refused a plan whose result type has changed
     std::uint32_t units = 0;     // units of the client that were answered
@@ -162,6 +163,7 @@ class Conversation {
     bool asks_sequence = false;                    // lastval or currval is among its functions
     bool ddl = false;                              // plans made before may be stale once it commits
     bool ddl_shared = false;                       // … in all databases
+    bool may_be_ddl = false;                       // a DO, or text that wasn't understood
     std::optional<protocol::sql::Verdict> judged;  // of the Query that comes next
   };
 

@@ -187,6 +187,7 @@ void ClientSession::carry_out_aftermath() {
          {"member", pool().member_name(linked_->lease->home->member())}});
   }
   if (after.schema_changed) context_.sessions.schema_changed(pool().key(), after.shared_schema_changed);
+  if (after.may_have_changed_schema) pool().catalogue().may_have_changed(context_.reactor.now());
   if (after.plans_expired) context_.sessions.plans_expired(pool().key());
   if (after.units == 0) return;
   context_.counters.units.add(after.units);

@@ -10,6 +10,7 @@ namespace holdfast::proxy {
 
 namespace client = protocol::client;
 using protocol::Frame;
+using protocol::Hidden;
 using protocol::Tell;
 using protocol::sql::Access;
 using protocol::sql::Effect;
@@ -167,6 +168,14 @@ Route ClientSession::choose() const {
   const bool in_block = block_.state() == protocol::Block::State::deferred;
   const auto& first = routing_->unit.verdict;
   const auto block = in_block ? block_.judged(first, read_only_by_default()) : protocol::sql::Verdict{};
+  if (pool().topology().members.size() > 1 && has(pool().catalogue().hidden(), Hidden::reads_lock)) [[unlikely]] {
+    // A lock that a view takes on a standby would keep nobody out. Explicit words decide otherwise; and where nothing is
+    // known yet, without a primary the standbys must be asked.
+    const auto hint = in_block ? block.hint : first.hint;
+    const bool automatic = settings().route == config::Route::automatic;
+    const bool known = pool().topology().primary || pool().catalogue().hidden() != Hidden::anything;
+    if (automatic && known && hint != protocol::sql::Hint::replica) return {.reason = RouteReason::session_state};
+  }
   const auto global = settings().read_consistency == config::ReadConsistency::global;
   const bool in_flight = global && pool().last_writes().in_flight();  // before the last write is looked at
   return choose_route({.verdict = in_block ? block : first,

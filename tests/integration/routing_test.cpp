@@ -126,7 +126,8 @@ TEST_F(Routing, every_statement_of_a_query_string_counts) {
   EXPECT_EQ(client.scalar("UPDATE t SET at = 'z' WHERE id = 1; SELECT member()"), "pg1");
   EXPECT_EQ(client.scalar("SELECT member(); UPDATE t SET at = 'z' WHERE id = 1 RETURNING member()"), "pg1");
   auto reader = proxy_->connect();
-  EXPECT_NE(reader.scalar("SELECT 1; SELECT member()"), "pg1");
+  // Not at once behind the DDL of another test: what is hidden in the database is unknown for a moment.
+  EXPECT_TRUE(wait_until(10s, [&] { return reader.scalar("SELECT 1; SELECT member()") != "pg1"; }));
 }
 
 TEST_F(Routing, a_read_only_transaction_stays_on_one_replica) {

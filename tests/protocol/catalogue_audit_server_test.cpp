@@ -21,6 +21,9 @@ struct Made {
   Hidden expected;
 };
 
+constexpr auto both(Hidden a, Hidden b) {
+  return static_cast<Hidden>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
 class CatalogueAudit : public ::testing::TestWithParam<Made> {
  protected:
   static void SetUpTestSuite() {
@@ -60,20 +63,18 @@ class CatalogueAudit : public ::testing::TestWithParam<Made> {
 Server* CatalogueAudit::server_ = nullptr;
 
 TEST_P(CatalogueAudit, finds_what_is_there_and_no_more) {
-  ASSERT_EQ(audited(), Hidden::nothing);
+  ASSERT_EQ(audited(), Hidden::sequences) << "of the serial column";
   auto owner = server_->connect("postgres");
   owner.exec("BEGIN; CREATE SCHEMA made; SET LOCAL search_path = made, public; SET LOCAL check_function_bodies = off");
   owner.exec(GetParam().sql);
   owner.exec("COMMIT");
-  EXPECT_EQ(audited(), GetParam().expected);
+  EXPECT_EQ(audited(), both(GetParam().expected, Hidden::sequences));
   owner.exec("DROP SCHEMA made CASCADE; DROP EVENT TRIGGER IF EXISTS event; DROP CAST IF EXISTS (t AS log)");
 }
 
-constexpr auto both(Hidden a, Hidden b) {
-  return static_cast<Hidden>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
-}
 constexpr auto writes = both(Hidden::writes_leave, Hidden::writes_look);  // a function of the user's: may do either
-constexpr auto reads = both(both(Hidden::reads_leave, Hidden::reads_look), Hidden::reads_write);
+constexpr auto reads =  // … and `leaves(int)` locks
+    both(both(Hidden::reads_leave, Hidden::reads_look), both(Hidden::reads_write, Hidden::reads_lock));
 
 INSTANTIATE_TEST_SUITE_P(
     Of, CatalogueAudit,
@@ -102,7 +103,39 @@ INSTANTIATE_TEST_SUITE_P(
              writes},
         Made{"rule", "CREATE TABLE u (a int); CREATE RULE r AS ON INSERT TO u DO ALSO SELECT leaves()", reads},
         Made{"view_of_function", "CREATE VIEW v AS SELECT leaves()", reads},
-        Made{"view_of_builtin", "CREATE VIEW v AS SELECT pg_try_advisory_lock(7)", Hidden::reads_leave},
+        Made{"view_of_builtin", "CREATE VIEW v AS SELECT pg_try_advisory_lock(7)",
+             both(Hidden::reads_leave, Hidden::reads_lock)},
+        Made{"view_of_a_lock_of_the_transaction", "CREATE VIEW v AS SELECT pg_try_advisory_xact_lock(7)", Hidden::reads_lock},
+        Made{"view_of_a_function_that_locks",
+             "CREATE FUNCTION locks() RETURNS bool LANGUAGE sql AS 'SELECT pg_try_advisory_xact_lock_shared(7)';"
+             "CREATE VIEW v AS SELECT locks()",
+             Hidden::reads_lock},
+        Made{"policy_of_a_setting",
+             "CREATE TABLE u (a text); ALTER TABLE u ENABLE ROW LEVEL SECURITY;"
+             "CREATE POLICY p ON u USING (a = current_setting('app.tenant', true))",
+             Hidden::asks_settings},
+        Made{"default_by_a_setting", "CREATE TABLE u (a text DEFAULT current_setting('app.tenant', true))",
+             Hidden::asks_settings},
+        Made{"function_that_asks_for_a_setting",
+             "CREATE FUNCTION tenant() RETURNS text LANGUAGE sql AS $$ SELECT current_setting('app.tenant', true) $$",
+             Hidden::asks_settings},
+        Made{"function_that_asks_for_some_setting",
+             "CREATE FUNCTION tenant(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_setting($1); END $$",
+             Hidden::asks_settings},
+        Made{"function_that_asks_for_a_setting_in_parts",
+             "CREATE FUNCTION tenant() RETURNS text LANGUAGE sql AS $$ SELECT current_setting('app' || '.tenant') $$",
+             Hidden::asks_settings},
+        Made{"function_that_shows_a_setting",
+             "CREATE FUNCTION tenant() RETURNS text LANGUAGE plpgsql AS"
+             " $$ DECLARE t text; BEGIN EXECUTE 'SHOW app.tenant' INTO t; RETURN t; END $$",
+             Hidden::asks_settings},
+        Made{"function_with_a_body_that_asks_for_a_setting",
+             "CREATE FUNCTION tenant() RETURNS text LANGUAGE sql"
+             " BEGIN ATOMIC SELECT current_setting('app.tenant', true); END",
+             Hidden::asks_settings},
+        Made{"function_that_asks_for_a_setting_of_postgresql",
+             "CREATE FUNCTION member() RETURNS text LANGUAGE sql AS $$ SELECT current_setting('cluster_name') $$",
+             Hidden::nothing},
         Made{"view_of_lastval", "CREATE VIEW v AS SELECT lastval()", Hidden::reads_look},
         Made{"view_of_nextval", "CREATE VIEW v AS SELECT nextval('t_id_seq')", both(Hidden::reads_leave, Hidden::reads_write)},
         Made{"view_of_a_function_that_writes",
@@ -219,8 +252,8 @@ TEST(CatalogueAuditRow, is_one_number_in_range) {
     return read_audit(row);
   };
   EXPECT_EQ(read("0"), Hidden::nothing);
-  EXPECT_EQ(read("31"), Hidden::anything);
-  for (const char* text : {"", "32", "-1", "1x", "001", "t"}) EXPECT_FALSE(read(text)) << text;
+  EXPECT_EQ(read("255"), Hidden::anything);
+  for (const char* text : {"", "256", "-1", "1x", "0001", "t"}) EXPECT_FALSE(read(text)) << text;
   EXPECT_FALSE(read_audit({}));
   std::vector<std::byte> null;
   Writer(null).u16(1).u32(0xffffffff);

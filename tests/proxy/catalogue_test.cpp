@@ -52,6 +52,39 @@ TEST_F(CatalogueTest, an_answer_that_comes_late_replaces_no_newer_one) {
   EXPECT_EQ(catalogue.hidden(), Hidden::writes_leave);
 }
 
+// The kind: what was known before DDL is believed behind it.
+TEST_F(CatalogueTest, may_hide_anything_from_ddl_until_the_next_answer) {
+  learn(Hidden::nothing);
+  EXPECT_EQ(catalogue.hidden(), Hidden::nothing);
+  catalogue.changed();
+  EXPECT_EQ(catalogue.hidden(), Hidden::anything);
+  learn(Hidden::sequences);
+  EXPECT_EQ(catalogue.hidden(), Hidden::sequences);
+}
+
+TEST_F(CatalogueTest, may_have_changed_once_a_second) {
+  learn(Hidden::nothing);
+  catalogue.may_have_changed(now);
+  EXPECT_EQ(catalogue.hidden(), Hidden::anything);
+  learn(Hidden::nothing);
+  now += 999ms;
+  catalogue.may_have_changed(now);
+  EXPECT_EQ(catalogue.hidden(), Hidden::nothing);
+  now += 1ms;
+  catalogue.may_have_changed(now);
+  EXPECT_EQ(catalogue.hidden(), Hidden::anything);
+}
+
+TEST(AskedTest, is_taken_for_granted_for_a_while_and_known_for_good) {
+  Asked rarely(1000);
+  int expected = 0;
+  for (int i = 0; i < 5000; ++i) expected += rarely.expected();
+  EXPECT_EQ(expected, 1000);
+  rarely.seen();
+  EXPECT_TRUE(rarely.expected());
+  EXPECT_TRUE(rarely.expected());
+}
+
 TEST_F(CatalogueTest, is_asked_by_one_when_its_time_has_come) {
   learn(Hidden::nothing);
   now += 999ms;
