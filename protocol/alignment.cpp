@@ -12,7 +12,7 @@ Alignment::State Alignment::begin(std::vector<std::byte>& out) {
     return state_ = State::aligned;
   }
   for (const auto& parameter : wanted_.parameters()) {
-    if (parameter.name.find('.') != std::string::npos) server_.makes_placeholders();
+    if (parameter.name.find('.') != std::string::npos) server_.makes_placeholder(parameter.name);
   }
   server_.statements.drop_unnamed();
   server_.exchange.sent({.tag = client::query, .origin = Origin::proxy});

@@ -35,6 +35,7 @@ enum class Tell : std::uint8_t {
   rolled_back,
   server_crashed,
   in_failed_transaction,
+  settings_of_others,
   session_lost,
   // Prepared statements.
   statement_exists,    // which

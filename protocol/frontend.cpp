@@ -218,7 +218,7 @@ sql::Verdict verdict_of_call(const Frame& frame) {
       {715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172});
   Reader reader(frame.body());
   const auto oid = reader.u32();
-  sql::Verdict verdict{.access = sql::Access::write, .effects = sql::Effect::unknown_function};
+  sql::Verdict verdict{.access = sql::Access::write, .effects = sql::Effect::unknown_function | sql::Effect::asks_setting};
   if (reader.ok() && std::ranges::find(large_objects, oid) != large_objects.end()) verdict.effects = sql::Effect::none;
   return verdict;
 }

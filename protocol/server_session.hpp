@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "protocol/catalogue_audit.hpp"
 #include "protocol/exchange.hpp"
@@ -36,23 +37,32 @@ class ServerSession {
   [[nodiscard]] std::uint32_t owed() const { return owed_; }
 
   // The client that has it from now on; never 0.
-  void serves(std::uint64_t client) { client_ = client; }
+  void serves(std::uint64_t client) {
+    if (client_ != client) own_.clear();
+    client_ = client;
+  }
   // Session state was left behind, or may have been.
   void soil(sql::Effect effects) { dirt_ |= effects; }
   [[nodiscard]] sql::Effect dirt() const { return dirt_; }
   // Its client's start-up settings have some of the application's own.
-  void makes_placeholders() { traces_.placeholders.add(client_); }
+  void makes_placeholder(std::string_view name) {
+    traces_.placeholders.add(client_);
+    traces_.names.add(name);
+    own_.add(name);
+  }
+  void owns_placeholder(std::string_view name) { own_.add(name); }
   // It can't be made fit for somebody else: it is closed.
   void give_up() { soil(sql::Effect::load); }
   // A statement of its client goes to it. What hidden code of the database may have done behind it is judged before
   // somebody else gets the server.
-  void runs(const sql::Verdict& verdict) {
+  // `made`: the custom settings that its text makes, if it makes some.
+  void runs(const sql::Verdict& verdict, const sql::CustomSettings* made = nullptr) {
     if (verdict.access == sql::Access::nothing) return;
     const bool writes = verdict.access == sql::Access::write;
     unproven_ |= writes ? ran_writes : ran_reads;
     if (writes) traces_.sequences.add(client_);
-    if (has(verdict.effects, sql::Effect::custom_setting)) traces_.placeholders.add(client_);
-    if (has(verdict.effects, sql::Effect::unknown_function | sql::Effect::unparsed)) traces_.placeholders.add_unknown();
+    if (has(verdict.effects, sql::Effect::custom_setting)) makes_settings(made);
+    if (has(verdict.effects, sql::Effect::unknown_function | sql::Effect::unparsed)) add_unknown_placeholders();
   }
   // Statements ran of which it isn't known yet what they left.
   [[nodiscard]] bool unproven() const { return unproven_ != 0; }
@@ -62,7 +72,7 @@ class ServerSession {
                                                        : has(hidden, Hidden::writes_leave) && unproven_ >= ran_writes;
     if (left) {
       soil(sql::Effect::discard);
-      traces_.placeholders.add_unknown();
+      add_unknown_placeholders();
     }
     unproven_ = 0;
   }
@@ -70,8 +80,19 @@ class ServerSession {
   void inherit(const Traces& traces) { traces_ = traces; }
   // Its client would find values of other clients' sequences.
   [[nodiscard]] bool has_sequences_of_others() const { return traces_.sequences.by_others_than(client_); }
-  // DISCARD SEQUENCES succeeded.
-  void forgot_sequences() { traces_.sequences.clear(); }
+  // DISCARD SEQUENCES succeeded. What its client has done behind it is its own.
+  void forgot_sequences() { traces_.sequences.only(client_); }
+  // … custom settings of others' making, unless it makes these itself first.
+  [[nodiscard]] bool has_placeholders_of_others(const sql::CustomNames& first = {}) const {
+    return traces_.placeholders.by_others_than(client_) && !own_.cover(traces_.names) && !first.cover(traces_.names);
+  }
+  // Its client asks for these.
+  [[nodiscard]] bool shows_placeholders_of_others(const sql::CustomNames& asked) const {
+    return has_placeholders_of_others() && traces_.names.meet(asked) && !own_.cover(asked);
+  }
+  [[nodiscard]] bool shows_others() const {
+    return has_sequences_of_others() || traces_.placeholders.by_others_than(client_);
+  }
   // DISCARD ALL succeeded.
   void emptied() {
     statements.clear();
@@ -102,6 +123,19 @@ class ServerSession {
   }
 
  private:
+  [[gnu::noinline, gnu::cold]] void makes_settings(const sql::CustomSettings* made) {
+    traces_.placeholders.add(client_);
+    if (made != nullptr) {
+      traces_.names.add(made->names);
+      own_.add(made->names);
+    }
+    if (made == nullptr || !made->whole) traces_.names.add_unknown();
+  }
+  [[gnu::noinline, gnu::cold]] void add_unknown_placeholders() {
+    traces_.placeholders.add_unknown();
+    traces_.names.add_unknown();
+  }
+
   template <typename Also>
   void settle_one(std::uint32_t cookie, Outcome outcome, Also& also) {
     if (cookie == 0) return;
@@ -117,6 +151,7 @@ class ServerSession {
   std::uint8_t unproven_ = 0;  // what has run since it was last judged
   std::uint64_t client_ = 0;
   Traces traces_;
+  sql::CustomNames own_;  // custom settings that this client has made since it got the server
 };
 
 }  // namespace holdfast::protocol

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "protocol/sql/custom_settings.hpp"
+
 namespace holdfast::protocol {
 
 // Who left something of one kind since it was last removed.
@@ -14,6 +16,8 @@ class LeftBy {
   // Nobody knows whose it is, or whether it is there.
   void add_unknown() { who_ = several; }
   void clear() { who_ = nobody; }
+  // There is nothing of others any more.
+  void only(std::uint64_t client) { who_ = client; }
   // Whether `client` could find what isn't its own.
   [[nodiscard]] bool by_others_than(std::uint64_t client) const { return who_ != nobody && who_ != client; }
 
@@ -30,6 +34,7 @@ struct Traces {
   // transaction: current_setting('app.user', true) is '' instead of NULL. Gone with the connection only (placeholders,
   // src/backend/utils/misc/guc.c).
   LeftBy placeholders;
+  sql::CustomNames names;  // of these, as far as their texts told
 };
 
 }  // namespace holdfast::protocol

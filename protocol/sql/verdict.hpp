@@ -68,6 +68,9 @@ constexpr Effect& operator|=(Effect& a, Effect b) {
 constexpr bool has(Effect set, Effect bits) {
   return (static_cast<std::uint32_t>(set) & static_cast<std::uint32_t>(bits)) != 0;
 }
+constexpr Effect without(Effect set, Effect bits) {
+  return static_cast<Effect>(static_cast<std::uint32_t>(set) & ~static_cast<std::uint32_t>(bits));
+}
 // The effects that pin.
 inline constexpr Effect pinning = Effect::set | Effect::role | Effect::temp_object | Effect::listen |
                                   Effect::advisory_lock | Effect::sql_prepare | Effect::hold_cursor | Effect::sequence |

@@ -74,8 +74,6 @@ class Pool {
   [[nodiscard]] std::uint64_t id() const { return id_; }                   // unique in this process
   // size, lifetime and idle timeout: those of the database and user, whatever the listener.
   [[nodiscard]] const config::EffectiveSettings& settings() const { return settings_; }
-  // A client has asked for lastval() or currval(): from then on no client writes on a server with others' sequences.
-  bool uses_sequences = false;
   // The replica that got the last read, for `balance: round_robin`.
   health::MemberIndex last_replica = 0;
 

@@ -143,7 +143,10 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         }
         break;
       }
-      case client::function_call: unit.answered_alone = seen == 0; return write();
+      case client::function_call:
+        unit.answered_alone = seen == 0;
+        unit.verdict.effects |= protocol::verdict_of_call(frame).effects;
+        return write();
       case client::sync:
         if (frame.length != protocol::empty_length) return write();  // an error, which only a server can make
         unit.only_parses = parses && !others;

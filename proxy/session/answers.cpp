@@ -128,6 +128,11 @@ void Conversation::settle(const Reply& reply) {
     if (cookie == restore_.query && outcome == protocol::Outcome::skipped) restore_ = {};  // with its unit
     if (cookie == dropping_names_) dropping_names_ = 0;
     if (cookie == copying_) copying_ = 0;
+    if (cookie == forgetting_.cookie) {
+      forgetting_.cookie = 0;
+      forgetting_.failed = forgetting_.awaited && outcome == protocol::Outcome::failed;
+      if (outcome == protocol::Outcome::completed) server_.forgot_sequences();
+    }
   });
 }
 
@@ -256,7 +261,7 @@ void Conversation::note_written() {
 bool Conversation::may_end() const {
   // The refusal of a block's first statement leaves the standby in a failed block, which the cleaning ends.
   if (replay_.swallowing()) return unit_.refusal_read && server_.framer.at_boundary() && server_.owed() == 0;
-  return at_rest() && !pinned();
+  return at_rest() && !pinned() && !forgetting_.awaited;
 }
 
 // A standby refused the unit, which runs again from its beginning: undoes what it has done to the client's block and

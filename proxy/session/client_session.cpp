@@ -197,7 +197,7 @@ void ClientSession::end_wait(Waiter::Outcome outcome) {
 
 Task<> ClientSession::align() {
   if (!watch_for_hangup()) co_return;
-  const auto sequences = sees_others_sequences() ? Aligner::Sequences::forget : Aligner::Sequences::keep;
+  const auto sequences = routing_->forgets_sequences ? Aligner::Sequences::forget : Aligner::Sequences::keep;
   aligner_ = std::make_unique<Aligner>(pool().context(), std::move(granted_), logged_in_.identity.wanted, sequences);
   const auto end = co_await aligner_->run();
   granted_ = aligner_->take_lease();

@@ -96,6 +96,7 @@ class ClientSession final : private ServerUser {
     bool has_waited = false;         // long enough for a fresher replica
     bool looks_for_replica = false;  // … and goes on looking for one while it waits for the primary
     bool force_primary = false;      // a standby refused it
+    bool forgets_sequences = false;  // the granted server shows sequence values of others
     Attempts attempts;
   };
   struct Linked {
@@ -144,10 +145,16 @@ class ClientSession final : private ServerUser {
   Step leave_replica();
   [[nodiscard]] bool between_units_on_replica() const;
   Step move_block();
-  [[nodiscard]] bool sees_others_sequences() const;
-  [[nodiscard]] bool sees_others_placeholders() const;
   [[nodiscard]] bool guessed_pin_on_replica() const;
   void refuse_unit(const Error& error);
+
+  // strangers.cpp
+  [[nodiscard, gnu::noinline, gnu::cold]] bool sees_others_sequences();
+  [[nodiscard, gnu::noinline, gnu::cold]] bool sees_others_placeholders();
+  [[nodiscard]] bool begins_block() const;
+  [[nodiscard]] std::string_view text_at_front();
+  [[nodiscard]] protocol::sql::CustomNames custom_settings_first();
+  [[nodiscard]] bool asks_for_settings_of_others();
 
   // linked.cpp
   void link();

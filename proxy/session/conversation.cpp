@@ -96,6 +96,12 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       client_.desk.to_server.forward(frame.bytes);
       break;
     case client::function_call:
+      if (const auto verdict = protocol::verdict_of_call(frame); may_show_others(verdict)) [[unlikely]] {
+        if (const auto hidden = hide_others(frame, verdict, {})) {
+          taken = *hidden;
+          break;
+        }
+      }
       note_effects(protocol::verdict_of_call(frame));
       plain(frame, Trait::commits_itself);
       unit_.open = false;
@@ -115,6 +121,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       client_.statements.end_batch();
       server_.statements.end_batch();
       unit_.open = false;
+      forgetting_.in_batch = false;
       break;
     case client::copy_done:
     case client::copy_fail: copying_ = 0; [[fallthrough]];
@@ -132,6 +139,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
     if (begins) unit_.open = false;
     return taken;
   }
+  forgetting_.awaited = false;
   replay_.record(frame.bytes);
   if (!frame.last) server_.owes(dropping_ ? 0 : framer.remaining());
   return taken;
@@ -239,6 +247,13 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   Verdict verdict = protocol::sql::unseen_verdict;
   if (unit_.judged) verdict = *std::exchange(unit_.judged, std::nullopt);
   judge_as_it_runs(verdict);
+  if (may_show_others(verdict)) [[unlikely]] {
+    const auto text = protocol::parse_query(frame.last ? frame.body() : protocol::Bytes{});
+    if (const auto hidden = hide_others(frame, verdict, text.value_or(std::string_view()))) {
+      if (*hidden == Taken::wait && frame.last) unit_.judged = verdict;
+      return *hidden;
+    }
+  }
   if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
     // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
     const bool waits = !server_.exchange.copy_waits_for_client();  // else it ends the COPY, and the session
@@ -253,7 +268,12 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
     }
     if (const auto text = protocol::parse_query(frame.body())) pins_.note_reset(*text, client_.identity.wanted);
   }
-  note_effects(verdict);
+  if (frame.last && has(verdict.effects, Effect::custom_setting)) {
+    const auto text = protocol::parse_query(frame.body());
+    note_effects(verdict, text ? &*text : nullptr);
+  } else {
+    note_effects(verdict);
+  }
   // A simple Query destroys the unnamed statement, here and on the server.
   auto cookie = client_.statements.query().cookie;
   if (frame.last && pins_.has_restore()) {
@@ -267,7 +287,7 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   client_.statements.end_batch();
   server_.statements.end_batch();
   client_.block.portals().queried();
-  unit_.open = false;
+  unit_.open = forgetting_.in_batch = false;
   return Taken::taken;
 }
 
@@ -277,13 +297,23 @@ void Conversation::may_write() {
 }
 
 // A statement with this verdict goes to the server.
-void Conversation::note_effects(Verdict verdict) {
+void Conversation::note_effects(Verdict verdict, const std::string_view* text) {
   if (verdict.may_change()) may_write();
   if (verdict.may_change_shared()) unit_.writes_shared = true;
-  server_.runs(verdict);
+  if (text != nullptr && has(verdict.effects, Effect::custom_setting)) [[unlikely]] {
+    const auto made = protocol::sql::custom_settings_made(*text);
+    // An application's own settings don't say how a text is read.
+    if (made.whole && !made.others) verdict.effects = protocol::sql::without(verdict.effects, Effect::local_setting);
+    server_.runs(verdict, &made);
+  } else {
+    server_.runs(verdict);
+  }
   client_.block.runs(verdict);
   if (verdict.effects == Effect::none) return;
-  if (has(verdict.effects, Effect::sequence)) unit_.asks_sequence = true;
+  if (has(verdict.effects, Effect::sequence)) {
+    unit_.asks_sequence = true;
+    client_.identity.pool->catalogue().asked_sequences.seen();
+  }
   // Nobody knows what a DO does, nor what newer versions of PostgreSQL call DDL.
   if (verdict.may_change_shared()) unit_.may_be_ddl = true;
   if (has(verdict.effects, Effect::set | Effect::local_setting | Effect::unknown_function | Effect::unparsed)) {

@@ -13,10 +13,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "protocol/block.hpp"
+#include "protocol/client_errors.hpp"
 #include "protocol/client_statements.hpp"
 #include "protocol/framer.hpp"
 #include "protocol/pending_errors.hpp"
@@ -169,6 +171,19 @@ class Conversation {
 
   // client → server
   [[nodiscard]] bool must_wait() const;
+  // The server shows something of others, and a statement with this verdict may look at it.
+  [[nodiscard]] bool may_show_others(const protocol::sql::Verdict& verdict) const {
+    return server_.shows_others() && may_look(verdict);
+  }
+  [[nodiscard]] bool may_look(const protocol::sql::Verdict& verdict) const;
+  [[nodiscard]] bool may_look_at_sequences(const protocol::sql::Verdict& verdict) const;
+  [[nodiscard, gnu::noinline, gnu::cold]] std::optional<Taken> hide_others(const protocol::Frame& frame,
+                                                                          const protocol::sql::Verdict& verdict,
+                                                                          std::string_view text);
+  [[nodiscard]] std::optional<Taken> forget_sequences(const protocol::Frame& frame,
+                                                      const protocol::sql::Verdict& verdict);
+  void forget_sequences_in_batch();
+  Taken refuse(const protocol::Frame& frame, protocol::Tell why);
   void begin_unit(char tag);
   void limit_time();
   [[nodiscard]] Taken judge(const protocol::Frame& frame);
@@ -189,7 +204,8 @@ class Conversation {
   void announce_run(protocol::Request request);
   Taken wait_for_names();
   void settle_skipped(std::uint32_t cookie);
-  void note_effects(protocol::sql::Verdict verdict);
+  // `text`: null if it isn't known.
+  void note_effects(protocol::sql::Verdict verdict, const std::string_view* text = nullptr);
   // What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
   // write. A standby can't write.
   void judge_as_it_runs(protocol::sql::Verdict& verdict) const {
@@ -243,6 +259,14 @@ class Conversation {
     char ready = 0;           // the status of that ReadyForQuery once it has come
   };
   Restore restore_;
+  // What hides sequence values of others from the client (strangers.cpp).
+  struct Forgetting {
+    std::uint32_t cookie = 0;  // of the DISCARD SEQUENCES in flight; 0: none
+    bool in_batch = false;     // it is in the batch that is open
+    bool awaited = false;      // the message at the front waits for it, or for what it has led to
+    bool failed = false;       // the one before
+  };
+  Forgetting forgetting_;
   // Requests in flight, by their cookies, the last of each kind; 0: none.
   std::uint32_t dropping_names_ = 0;  // may take statement names along
   std::uint32_t copying_ = 0;         // may be a COPY FROM STDIN, whose end was not sent

@@ -45,13 +45,17 @@ ClientSession::Step ClientSession::get_server() {
     if (step != Step::go_on || !granted_) return step;
   }
   granted_->session.serves(name_.session);
-  if (sees_others_placeholders()) {
-    // Nothing but a new connection is without them.
-    granted_->session.give_up();
-    granted_ = ServerLease();
-    return Step::go_on;
+  routing_->forgets_sequences = false;
+  if (granted_->session.shows_others()) {
+    if (sees_others_placeholders()) {
+      granted_->session.give_up();
+      granted_ = ServerLease();
+      return Step::go_on;
+    }
+    routing_->forgets_sequences = sees_others_sequences();
   }
-  if (granted_->session.settings != logged_in_.identity.wanted || sees_others_sequences()) return Step::need_settings;
+  const bool aligned = granted_->session.settings == logged_in_.identity.wanted;
+  if (!aligned || routing_->forgets_sequences) return Step::need_settings;
   link();
   return Step::take_message;
 }
@@ -218,27 +222,6 @@ ClientSession::Step ClientSession::grant(health::MemberIndex member, Waiter::Kin
   routing_->kind = kind;
   granted_ = pool().member(member).lease_now();
   return granted_ ? Step::go_on : Step::need_server;
-}
-
-// Whether the unit that was routed to the granted server may ask for what others' sequences left there. A block may ask
-// later, when the server can't be changed any more: in a pool whose clients are known to ask, its first statement counts.
-bool ClientSession::sees_others_sequences() const {
-  if (!granted_->session.has_sequences_of_others()) return false;
-  const auto& verdict = routing_->unit.verdict;
-  const bool writes = verdict.access == Access::write;
-  const auto hidden = pool().catalogue().hidden();
-  if (has(verdict.effects, Effect::sequence)) pool().uses_sequences = true;
-  if (has(verdict.effects, Effect::sequence | Effect::unknown_function | Effect::unparsed)) return true;
-  if (has(hidden, protocol::Hidden::reads_look) || (writes && has(hidden, protocol::Hidden::writes_look))) return true;
-  return pool().uses_sequences && (writes || block_.state() == protocol::Block::State::deferred);
-}
-
-// Whether it asks for custom settings, of which there may be some that its client never made; or may ask later, when it
-// keeps this server.
-bool ClientSession::sees_others_placeholders() const {
-  if (!granted_->session.traces().placeholders.by_others_than(name_.session)) return false;
-  return logged_in_.identity.session_mode() ||
-         has(routing_->unit.verdict.effects, Effect::asks_setting | protocol::sql::pinning);
 }
 
 // Pinned to a replica only by an unknown function, called in a read-only block.

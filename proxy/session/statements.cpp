@@ -21,6 +21,13 @@ Conversation::Taken Conversation::statement(const Frame& frame) {
   if (pending_errors_.full()) return Taken::wait;
   const auto understood = client_.tables.prepared.understand(frame, client_.statements);
   if (understood.fault == protocol::StatementMessage::Fault::wait) return Taken::wait;
+  if (frame.tag == client::bind && understood.statement && server_.shows_others()) {
+    auto& statement = *understood.statement;
+    const Verdict verdict = verdict_of(statement, *client_.identity.classifier);
+    if (may_show_others(verdict)) [[unlikely]] {
+      if (const auto hidden = hide_others(frame, verdict, statement.text())) return *hidden;
+    }
+  }
   if (frame.tag == client::close) unit_.closes = true;
   if (frame.tag == client::bind) bound(frame, understood);
   const auto plan = send_ahead(understood, frame);
@@ -95,7 +102,12 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
       pins_.note_reset(understood.statement->text(), client_.identity.wanted);
     }
   }
-  note_effects(verdict);
+  if (understood.statement && has(verdict.effects, Effect::custom_setting)) {
+    const auto text = understood.statement->text();
+    note_effects(verdict, understood.statement->opaque() ? nullptr : &text);
+  } else {
+    note_effects(verdict);
+  }
   client_.block.portals().bind(protocol::Portals::named_in(frame.body()), verdict);
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "protocol/sql/classify.hpp"
+#include "protocol/sql/custom_settings.hpp"
 #include "tests/fuzz/check.hpp"
 
 using namespace holdfast::protocol::sql;
@@ -14,6 +15,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Verdict cached = classifier.verdict(sql);
   FUZZ_CHECK(classifier.verdict(sql) == cached);
   FUZZ_CHECK(classifier.cached() <= 1);
+
+  static_cast<void>(custom_settings_made(sql));
+  static_cast<void>(custom_settings_asked(sql));
 
   const Verdict parsed = classify(sql, ReadFunctions({"f"}));
   // A text that the parser refuses is refused by the server, or not understood here; folding may have taken what was
