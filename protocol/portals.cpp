@@ -21,8 +21,12 @@ Trait traits_of(const sql::Verdict& verdict) {
   const auto opaque =
       Effect::ddl | Effect::unknown_function | Effect::unparsed | Effect::database_ddl | Effect::commits_itself;
   if (verdict.chains) traits |= Trait::begins;
-  if (has(verdict.effects, opaque)) traits |= Trait::commits_itself;
-  if (verdict.returns_after_commit || has(verdict.effects, Effect::unparsed)) traits |= Trait::may_commit;
+  if (verdict.commits_nothing) {
+    if (!verdict.chains) traits |= Trait::rolls_back;
+  } else {
+    if (has(verdict.effects, opaque)) traits |= Trait::commits_itself;
+    if (verdict.returns_after_commit || has(verdict.effects, Effect::unparsed)) traits |= Trait::may_commit;
+  }
   if (has(verdict.effects, Effect::drops_names)) traits |= Trait::drops_names;
   if (verdict.copy_from_client) traits |= Trait::copies_in;
   return traits;

@@ -36,7 +36,6 @@ class Analysis {
     verdict.only_asks = verdict.only_asks && verdict.access == Access::write;
     return verdict;
   }
-  [[nodiscard]] bool ends_or_begins() const { return ends_or_begins_; }
 
  private:
   void at_least(Access access) { verdict_.access = std::max(verdict_.access, access); }
@@ -74,7 +73,6 @@ class Analysis {
   const ParseTree& tree_;
   const ReadFunctions& read_functions_;
   Verdict verdict_{.access = Access::nothing, .only_asks = true};
-  bool ends_or_begins_ = false;
   bool names_settings_ = false;  // the view pg_settings
   bool changes_rows_ = false;    // there is an INSERT, UPDATE, DELETE or MERGE in it
 };
@@ -276,7 +274,6 @@ bool Analysis::modes(Index list, bool& read_only) {
 
 void Analysis::transaction(Index node) {
   std::string_view kind = tree_.text(node, "kind");
-  ends_or_begins_ = true;
   if (kind == "TRANS_STMT_BEGIN" || kind == "TRANS_STMT_START") {
     bool read_only = false;
     bool for_standby = modes(tree_.member(node, "options"), read_only);
@@ -435,20 +432,43 @@ void Analysis::call(Index node) {
   }
 }
 
-// Whether a block is open behind a statement that controls transactions, given whether there was one before it.
-bool leaves_open(const Verdict& verdict, bool open) {
-  switch (verdict.control) {
-    case TransactionControl::begin:
-    case TransactionControl::begin_read_only: return true;
-    case TransactionControl::commit:
-    case TransactionControl::rollback:
-    case TransactionControl::prepare_transaction: return verdict.chains;
-    case TransactionControl::none:
-    case TransactionControl::savepoint:
-    case TransactionControl::other: break;
+// What a string of several statements leaves behind, whatever was open in front of it. It runs in one transaction until
+// a statement ends that; a BEGIN makes a block of it, with what ran before (exec_simple_query, tcop/postgres.c;
+// BeginTransactionBlock, access/transam/xact.c). Within a block nothing commits by itself: a procedure's COMMIT, a
+// VACUUM and their like fail there.
+class Course {
+ public:
+  void runs(const Verdict& verdict) {
+    switch (verdict.control) {
+      case TransactionControl::begin:
+      case TransactionControl::begin_read_only: controls_ = open_ = true; return;
+      case TransactionControl::commit:
+      case TransactionControl::prepare_transaction: commits_ = true; [[fallthrough]];
+      case TransactionControl::rollback:
+        controls_ = true;
+        open_ = verdict.chains;
+        ran_ = false;
+        return;
+      case TransactionControl::none:
+      case TransactionControl::savepoint:
+      case TransactionControl::other: break;
+    }
+    if (verdict.access != Access::nothing) ran_ = true;  // a read may write, behind a view
+    constexpr auto by_itself =
+        Effect::ddl | Effect::unknown_function | Effect::unparsed | Effect::database_ddl | Effect::commits_itself;
+    if (!open_ && has(verdict.effects, by_itself)) commits_ = true;
   }
-  return open;
-}
+  // A block is open behind it.
+  [[nodiscard]] bool leaves_open() const { return open_; }
+  [[nodiscard]] bool ends_or_begins() const { return controls_; }
+  [[nodiscard]] bool commits_nothing() const { return controls_ && !commits_ && (open_ || !ran_); }
+
+ private:
+  bool open_ = false;
+  bool controls_ = false;  // blocks, not savepoints
+  bool commits_ = false;   // or may have, on the way
+  bool ran_ = false;       // something, since the last end of a transaction
+};
 
 }  // namespace
 
@@ -462,6 +482,7 @@ Verdict unite(const Verdict& a, const Verdict& b) {
       std::min<unsigned>(a.statements + b.statements, std::numeric_limits<std::uint16_t>::max()));
   both.copy_from_client = a.copy_from_client || b.copy_from_client;
   both.returns_after_commit = a.returns_after_commit || b.returns_after_commit;
+  both.commits_nothing = false;
   both.makes_read_only = false;
   both.chains = false;
   both.deferrable = Deferrable::no;
@@ -471,20 +492,19 @@ Verdict unite(const Verdict& a, const Verdict& b) {
 Verdict analyze(const ParseTree& tree, const ReadFunctions& read_functions) {
   Verdict all{.access = Access::nothing, .statements = 0};
   Index statements = tree.member(0, "stmts");
-  bool control = false;
-  bool open = false;  // the string leaves a block open that it has begun
+  Course course;
   for (Index at = tree.first(statements); at != none; at = tree.next(statements, at)) {
     Index node = tree.first(tree.member(at, "stmt"));
     if (node == none) continue;
     Analysis analysis(tree, read_functions);
     analysis.statement(node);
-    control |= analysis.ends_or_begins();
-    if (analysis.ends_or_begins()) open = leaves_open(analysis.verdict(), open);
+    course.runs(analysis.verdict());
     all = all.statements == 0 ? analysis.verdict() : unite(all, analysis.verdict());
   }
   if (all.statements > 1) {
-    all.returns_after_commit = control;
-    all.chains = open;
+    all.returns_after_commit = course.ends_or_begins();
+    all.commits_nothing = course.commits_nothing();
+    all.chains = course.leaves_open();
   }
   return all;
 }

@@ -92,6 +92,7 @@ struct Verdict {
   std::uint16_t statements = 1;       // how many the string has; 0: nothing but blanks and comments
   bool copy_from_client = false;      // COPY … FROM STDIN is among them
   bool returns_after_commit = false;  // several statements with transaction control: it may go on after a COMMIT
+  bool commits_nothing = false;       // several with BEGIN or ROLLBACK: nothing that they do is committed at their end
   bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
   bool only_asks = false;        // it must run on the primary, but changes nothing that another session could see
   bool chains = false;           // the last control of its transaction is AND CHAIN or, in a string of several, BEGIN

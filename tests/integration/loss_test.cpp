@@ -159,6 +159,50 @@ TEST_F(Loss, behind_an_answer_that_was_owed_is_told_at_once_and_not_again) {
   EXPECT_EQ(answer(*peer), "ZI");
 }
 
+struct InBlock {
+  friend void PrintTo(const InBlock& row, std::ostream* out) { *out << row.name; }
+  const char* name;
+  std::string before;  // with a ReadyForQuery for each unit
+  int units;
+  std::string lost;
+  const char* answer;
+};
+
+// What can't have been committed is told so, and what may have been never is.
+class LostBlock : public LossBase, public ::testing::WithParamInterface<InBlock> {};
+
+TEST_P(LostBlock, is_told_by_what_it_may_have_committed) {
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(GetParam().before);
+  for (int left = GetParam().units; left > 0; --left) static_cast<void>(peer->read_until('Z'));
+  auto gate = server_->connect("postgres");
+  gate.exec("BEGIN; LOCK TABLE kept IN EXCLUSIVE MODE");
+  peer->send(GetParam().lost);
+  ASSERT_TRUE(wait_until(10s, [&] {
+    return server_->scalar("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1";
+  }));
+  relay_.reset_all();
+  EXPECT_EQ(answer(*peer), GetParam().answer);
+  gate.exec("ROLLBACK");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LostBlock,
+    ::testing::Values(
+        InBlock{"a_string_that_begins_it", {}, 0, wire::query("BEGIN; INSERT INTO kept VALUES (1)"), "40001 ZE"},
+        InBlock{"a_string_that_undoes_it", {}, 0, wire::query("BEGIN; INSERT INTO kept VALUES (1); ROLLBACK"), "40001 ZI"},
+        InBlock{"a_string_with_savepoints", wire::query("BEGIN") + wire::query("SELECT 1"), 2,
+                wire::query("SAVEPOINT a; INSERT INTO kept VALUES (1); RELEASE a"), "40001 ZE"},
+        InBlock{"a_batch_that_begins_it", {}, 0,
+                wire::parse("", "BEGIN") + wire::bind("") + wire::execute() + insert + wire::sync(), "40001 ZE"},
+        InBlock{"a_string_that_commits_it", {}, 0, wire::query("BEGIN; INSERT INTO kept VALUES (1); COMMIT"), "08007 ZI"},
+        InBlock{"a_string_that_commits_it_and_begins_another", {}, 0,
+                wire::query("BEGIN; INSERT INTO kept VALUES (1); COMMIT; BEGIN"), "08007 ZE"},
+        InBlock{"a_string_that_chains", {}, 0,
+                wire::query("BEGIN; INSERT INTO kept VALUES (1); COMMIT AND CHAIN; SELECT 1"), "08007 ZE"},
+        InBlock{"a_string_of_writes", {}, 0, wire::query("INSERT INTO kept VALUES (1); SELECT 1"), "08007 ZI"}),
+    [](const auto& row) { return std::string(row.param.name); });
+
 class LostRead : public LossBase, public ::testing::WithParamInterface<bool> {
  protected:
   [[nodiscard]] static std::string read() {

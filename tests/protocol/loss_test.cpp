@@ -256,6 +256,22 @@ TEST_F(LossTest, a_string_that_leaves_its_block_open_leaves_the_client_in_a_fail
   EXPECT_EQ(units(), "QE ");
 }
 
+TEST_F(LossTest, a_string_that_begins_a_block_and_ends_none_commits_nothing) {
+  query(Trait::begins);
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "QE ");
+  query(write);
+  EXPECT_EQ(outcome(), Outcome::unknown) << "if the BEGIN fails, it commits by itself";
+}
+
+TEST_F(LossTest, a_string_that_ends_with_a_rollback_commits_nothing) {
+  query(Trait::rolls_back);
+  EXPECT_EQ(outcome(), Outcome::rolled_back);
+  EXPECT_EQ(units(), "QI ");
+  query(write);
+  EXPECT_EQ(outcome(), Outcome::unknown);
+}
+
 TEST_F(LossTest, a_rollback_ends_the_block_that_began_in_its_batch) {
   statement(Trait::begins | Trait::repeatable);
   statement(write);

@@ -60,7 +60,10 @@ TEST(TraitsTest, the_ends_and_beginnings_of_blocks_are_told_apart) {
   EXPECT_EQ(control("commit"), "commits ");
   EXPECT_EQ(control("commit and chain"), "begins commits ");
   EXPECT_EQ(control("rollback and chain"), "begins rolls_back ");
-  EXPECT_EQ(control("begin; insert into t values (1)"), "begins may_commit ");
+  EXPECT_EQ(control("begin; insert into t values (1)"), "begins ");
+  EXPECT_EQ(control("begin; select unheard_of()"), "begins ");
+  EXPECT_EQ(control("begin; insert into t values (1); rollback"), "rolls_back ");
+  EXPECT_EQ(control("begin; insert into t values (1); commit; begin"), "begins may_commit ");
   EXPECT_EQ(control("begin; insert into t values (1); commit"), "may_commit ");
   EXPECT_EQ(control("prepare transaction 'x'"), "commits ");
   EXPECT_EQ(control("rollback"), "rolls_back ");

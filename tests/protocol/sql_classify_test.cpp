@@ -299,6 +299,29 @@ TEST(Classify, reads_which_strings_leave_a_block_open) {
     EXPECT_FALSE(of(sql).chains) << sql;
 }
 
+// What such a string has done is rolled back with its server, whatever was open in front of it.
+TEST(Classify, knows_the_strings_that_commit_nothing) {
+  for (std::string_view sql :
+       {"begin; insert into t values (1)", "insert into t values (1); begin", "begin; select unheard_of()",
+        "begin; insert into t values (1); rollback", "rollback; begin; insert into t values (1)", "begin; call p()",
+        "begin; do $$begin commit; end$$", "begin; vacuum",
+        "insert into t values (1); rollback and chain; insert into t values (2)", "begin; create table x (a int)",
+        "begin; savepoint a; insert into t values (1); rollback to a", "begin; select 1; begin; delete from t"})
+    EXPECT_TRUE(of(sql).commits_nothing) << sql;
+  for (std::string_view sql :
+       {"begin; insert into t values (1); commit; begin", "begin; insert into t values (1); commit and chain",
+        "commit; begin; insert into t values (1)", "begin; insert into t values (1); prepare transaction 'x'",
+        "rollback; insert into t values (1)", "begin; rollback; insert into t values (1)", "call p(); begin",
+        "do $$begin commit; end$$; begin", "create table x (a int); begin", "begin; commit", "end; select 1",
+        "begin; insert into t values (1); rollback; select * from v", "select 1; rollback; select 2",
+        // Without any of these it depends on what was open before.
+        "insert into t values (1); insert into t values (2)", "savepoint a; insert into t values (1)", "begin",
+        "rollback", "insert into t values (1)", "begin; selec 1"})
+    EXPECT_FALSE(of(sql).commits_nothing) << sql;
+  // Where the strings end decides whether there is a COMMIT.
+  EXPECT_FALSE(of("begin; insert into t values ('\\'); commit --')").commits_nothing);
+}
+
 TEST(Classify, reads_the_end_of_transactions) {
   for (std::string_view sql : {"commit", "end", "commit and chain", "end work"}) {
     EXPECT_EQ(control(sql), TransactionControl::commit);
@@ -359,6 +382,7 @@ TEST(Classify, counts_every_statement_of_a_string) {
   expect_write("begin; select 1; commit");
   expect_read("begin read only; select 1; commit");
   EXPECT_FALSE(of("begin;").returns_after_commit);
+  EXPECT_FALSE(of("savepoint a; select 1; release a").returns_after_commit);
   EXPECT_EQ(control("begin;"), TransactionControl::begin);
   EXPECT_FALSE(of("set transaction read only; select 1").makes_read_only);
 }
