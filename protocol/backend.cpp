@@ -176,6 +176,20 @@ void write_notice(Out& out, const Report& report) {
   write_report(out, server::notice_response, report);
 }
 
+void write_retold(Out& out, char tag, Bytes body, std::string_view message, std::string_view state) {
+  Reader reader(body);
+  Writer w(out);
+  w.begin(tag);
+  for (char code = reader.letter(); code != '\0'; code = reader.letter()) {
+    std::string_view text = reader.text();
+    if (code == 'M') text = message;
+    if (code == 'C' && !state.empty()) text = state;
+    w.letter(code).text(text);
+  }
+  w.letter('\0');
+  w.end();
+}
+
 void write_ready_for_query(Out& out, char status) {
   Writer w(out);
   w.begin(server::ready_for_query).letter(status);

@@ -104,6 +104,9 @@ struct Report {
 };
 void write_error(Out& out, const Report& report);
 void write_notice(Out& out, const Report& report);
+// A server's error or notice with another message (and, unless it is empty, another SQLSTATE) in place of its own.
+// `body`: as parse_error() has accepted it.
+void write_retold(Out& out, char tag, Bytes body, std::string_view message, std::string_view state = {});
 
 void write_ready_for_query(Out& out, char status);
 void write_command_complete(Out& out, std::string_view tag);

@@ -83,6 +83,11 @@ constexpr std::array<Row, count> table{{
     {Tell::malformed_message, {sqlstate::protocol_violation, "invalid message format", "", false}},
     {Tell::too_many_messages, {sqlstate::program_limit_exceeded, "too many messages without a Sync", "", true}},
     {Tell::unexpected_message, {sqlstate::protocol_violation, "unexpected message $1", "", true}},
+    // The words of CopyGetData (src/backend/commands/copyfromparse.c) and of PostgresMain (src/backend/tcop/postgres.c).
+    {Tell::unexpected_in_copy,
+     {sqlstate::protocol_violation, "unexpected message type 0x$1 during COPY from stdin", "", false}},
+    {Tell::synchronization_lost,
+     {sqlstate::protocol_violation, "terminating connection because protocol synchronization was lost", "", true}},
     {Tell::shutting_down, {sqlstate::admin_shutdown, "terminating connection due to administrator command", "", true}},
     {Tell::idle_in_transaction,
      {sqlstate::idle_in_transaction_session_timeout, "terminating connection due to idle-in-transaction timeout", "",

@@ -46,6 +46,8 @@ enum class Tell : std::uint8_t {
   // The connection ends.
   too_many_messages,
   unexpected_message,  // its name
+  unexpected_in_copy,  // its tag, in hexadecimal digits
+  synchronization_lost,
   shutting_down,
   idle_in_transaction,
   idle_session,

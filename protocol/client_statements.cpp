@@ -109,6 +109,19 @@ void ClientStatements::deallocate_all() {
   if (names_->empty()) names_.reset();
 }
 
+std::string_view ClientStatements::name_of(std::uint64_t id) const {
+  const auto is = [id](const StatementRef& statement) { return statement && statement->id() == id; };
+  if (last_found_ != nullptr && is(last_found_->second.statement)) return last_found_->first;
+  if (names_) {
+    for (const auto& [name, binding] : *names_)
+      if (is(binding.statement)) return name;
+  }
+  // Closed since, by a message whose turn hasn't come.
+  for (const Pending* node = pending_.front(); node != nullptr; node = node->next)
+    if (is(node->before)) return node->name;
+  return {};
+}
+
 void ClientStatements::settle(std::uint32_t cookie, Outcome outcome) {
   const Pending* front = pending_.front();
   if (cookie == 0 || front == nullptr) return;

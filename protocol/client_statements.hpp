@@ -79,6 +79,10 @@ class ClientStatements {
   // A Sync was read. (A Query ends no batch: in a batch that failed it is skipped as well, tcop/postgres.c.)
   void end_batch() { ++batch_; }
 
+  // The name by which the client knows a statement, the one that it used last if there are several; empty for its
+  // unnamed one, and for those that are none of its own.
+  [[nodiscard]] std::string_view name_of(std::uint64_t id) const;
+
   // The outcome of the message with this cookie; called in the order of the messages. A cookie with nothing pending
   // here is ignored.
   void settle(std::uint32_t cookie, Outcome outcome);

@@ -6,6 +6,8 @@
 #include <functional>
 #include <map>
 
+#include "protocol/sql/reset.hpp"
+
 namespace holdfast::protocol {
 
 namespace {
@@ -164,12 +166,39 @@ std::string change_settings(const SettingsRef& from, const SettingsRef& to) {
 
 std::string restore_settings(const SettingsRef& settings, std::string_view name) {
   std::string sql;
-  if (lower(name) == "all") {
+  const std::string reset = lower(name);
+  if (reset == sql::everything) {
     change_settings({}, settings, sql);
+  } else if (reset == "all" || reset == "session_authorization") {
+    // RESET ALL keeps the role (GUC_NO_RESET_ALL); with the authorization it goes.
+    const bool roles = reset != "all";
+    for (const auto& parameter : settings.parameters())
+      if (is_role(parameter.name) == roles) append_change(sql, 0, parameter.name, &parameter.value);
   } else if (const std::string* value = settings.find(name); value != nullptr) {
-    append_change(sql, 0, lower(name), value);
+    append_change(sql, 0, reset, value);
   }
   return sql;
+}
+
+// Names without a schema, operators among them, are whatever the client's search_path makes of them: there are none.
+std::string restore_if_reset(const SettingsRef& settings, Roles roles) {
+  std::string rows;
+  for (const auto& parameter : settings.parameters()) {
+    const bool role = is_role(parameter.name);
+    if (role && roles == Roles::keep) continue;
+    rows += rows.empty() ? "(" : ",(";
+    append_literal(rows, parameter.name);
+    rows += ',';
+    append_literal(rows, parameter.value);
+    rows += role ? ",'none')" : ",'')";
+  }
+  if (rows.empty()) return {};
+  // The collation: another one's lower('I') may be no i.
+  return "SELECT pg_catalog.set_config(w.n,w.v,false) IS NULL FROM (VALUES " + rows +
+         ") AS w(n,v,r) LEFT JOIN pg_catalog.pg_settings s"
+         " ON pg_catalog.lower(s.name COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.=) w.n"
+         " WHERE CASE WHEN s.name IS NULL THEN COALESCE(pg_catalog.current_setting(w.n,true),w.r) OPERATOR(pg_catalog.=) w.r"
+         " ELSE s.source OPERATOR(pg_catalog.<>) 'session' END";
 }
 
 bool is_true(std::string_view value) {

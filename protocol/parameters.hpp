@@ -132,9 +132,15 @@ class SettingsTable {
 // The same, appended to a buffer that the caller reuses: no allocation once it is large enough.
 void change_settings(const SettingsRef& from, const SettingsRef& to, std::string& out);
 
-// The statement that puts the client's start-up settings back after a RESET of `name` ("all": of all); empty if there's
-// nothing to put back. In a failed transaction it fails, as the RESET does.
+// The statement that puts the client's start-up settings back after a RESET of `name` as sql::reset_setting() has it;
+// empty if there's nothing to put back. In a failed transaction it fails, as the RESET does.
 [[nodiscard]] std::string restore_settings(const SettingsRef& settings, std::string_view name);
+
+// The same where it can't be known what has been reset, and what was set again since: puts back those that the session
+// has not set itself, as pg_settings tells. Some aren't in that view: of an application's own those that are empty, and
+// the role if there is none.
+enum class Roles : std::uint8_t { keep, restore };
+[[nodiscard]] std::string restore_if_reset(const SettingsRef& settings, Roles roles);
 
 // A string literal that reads the same under any standard_conforming_strings and client_encoding: bytes above 127 are
 // written as escapes, which the server takes in its own encoding, as it takes those of a start-up packet.

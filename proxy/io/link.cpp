@@ -109,6 +109,7 @@ void Link::mute() {
   muted_ = true;
   std::vector<std::byte>().swap(unsent_);
   sent_ = 0;
+  watch_.wake_writers();
 }
 
 // The peer takes no more.

@@ -75,7 +75,7 @@ class Link {
   [[nodiscard]] std::size_t unsent_bytes() const;
   // A peer that breaks off while it is sent something doesn't close the link any more: it mutes it.
   void outlive_peer() { outlives_peer_ = true; }
-  // Nobody listens: nothing is sent from here on. Receiving goes on.
+  // Nobody listens: nothing is sent from here on, and who waits in drain() goes on. Receiving goes on.
   void mute();
   // Waits until everything is sent. False: the connection broke.
   Task<bool> drain();

@@ -52,9 +52,7 @@ void Watch::close() {
   ::close(fd);  // also removes it from the epoll set: no other descriptor refers to the socket
   // The coroutines that waited find the watch closed.
   if (auto reader = std::exchange(reader_, {})) reactor_->schedule(reader);
-  for (auto& writer : writers_) {
-    if (writer) reactor_->schedule(std::exchange(writer, {}));
-  }
+  wake_writers();
 }
 
 bool Watch::wait_to_read(std::coroutine_handle<> handle) {
@@ -81,6 +79,12 @@ void Watch::wake_reader() {
   if (auto reader = std::exchange(reader_, {})) reactor_->schedule(reader);
 }
 
+void Watch::wake_writers() {
+  for (auto& writer : writers_) {
+    if (writer) reactor_->schedule(std::exchange(writer, {}));
+  }
+}
+
 void Watch::deliver(std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     readable_ = true;
@@ -88,11 +92,7 @@ void Watch::deliver(std::uint32_t events) {
   }
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
   // Each resumption may close or destroy this watch: all handles are taken out first.
-  if (writable_) {
-    for (auto& writer : writers_) {
-      if (writer) reactor_->schedule(std::exchange(writer, {}));
-    }
-  }
+  if (writable_) wake_writers();
   const auto reader = may_read() ? std::exchange(reader_, {}) : std::coroutine_handle<>{};
   if (reader) {
     reader.resume();

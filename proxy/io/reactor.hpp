@@ -77,6 +77,8 @@ class Watch {
   [[nodiscard]] WriteAwaiter writable() { return {*this}; }
   // Wakes the reader although nothing came, so that it checks what has changed.
   void wake_reader();
+  // The same for those that wait to write.
+  void wake_writers();
 
  private:
   friend class Reactor;

@@ -171,7 +171,9 @@ void MemberPool::clean(ServerLink& server) {
       case Step::close: enter(server, ServerLink::State::closed); return;
     }
   }
-  // It takes no more, and nobody would send the rest; or it is gone.
+  // It takes no more, and nobody would send the rest; or it is gone. What it runs would go on without its connection.
+  const bool runs = server.link.open() && server.session.exchange.runs_for_client();
+  if (runs && server.cancel_next_ && server.can_be_canceled()) cancel_query(server);
   enter(server, ServerLink::State::closed);
 }
 

@@ -4,6 +4,7 @@
 #include "protocol/backend.hpp"
 #include "protocol/client_errors.hpp"
 #include "protocol/frontend.hpp"
+#include "protocol/server_names.hpp"
 #include "proxy/session/conversation.hpp"
 
 namespace holdfast::proxy {
@@ -42,7 +43,7 @@ bool Conversation::answered(const Frame& frame) {
         pass(frame, false);
         break;
       }
-      pass(frame, !replay_.swallowing());
+      pass(frame, !replay_.swallowing() && goodbye_ != Goodbye::said);
       break;
     case Reply::Action::swallow:
       pass(frame, false);
@@ -72,7 +73,17 @@ bool Conversation::answered(const Frame& frame) {
     }
   }
   if (frame.tag == tag::ready_for_query && reply.request.origin == Origin::client) unit_answered();
+  if (goodbye_ == Goodbye::batch_ends) [[unlikely]]
+    note_flush(frame.tag);
   return true;
+}
+
+// What PostgreSQL flushes by itself: errors and notices (send_message_to_frontend, utils/error/elog.c), that it waits
+// for data (ReceiveCopyBegin, commands/copyfrom.c), and the end of a unit.
+void Conversation::note_flush(char message) {
+  const bool flushes = message == tag::error_response || message == tag::notice_response ||
+                       message == tag::copy_in_response || message == tag::ready_for_query;
+  if (flushes) flushed_ = client_.desk.to_client.size();
 }
 
 // A DISCARD ALL or DEALLOCATE may have completed. It isn't undone by a ROLLBACK.
@@ -117,7 +128,9 @@ void Conversation::local(const protocol::Request& request) {
 // The client's settings are back: it is told what holds now, and that its unit has ended.
 void Conversation::restored() {
   const char status = std::exchange(restore_, {}).ready;
-  tell_reported();
+  resets_.ended(server_.exchange.transaction_status());
+  // In a failed block a DISCARD ALL in front of it would show: the client is told when its settings are back.
+  if (status != 'E') tell_reported();
   protocol::write_ready_for_query(client_.desk.to_client.writable(), status);
 }
 
@@ -125,7 +138,7 @@ void Conversation::settle(const Reply& reply) {
   server_.settle(reply, [this](std::uint32_t cookie, protocol::Outcome outcome) {
     if (outcome == protocol::Outcome::skipped) pending_errors_.drop(cookie);
     client_.statements.settle(cookie, outcome);
-    if (cookie == restore_.query && outcome == protocol::Outcome::skipped) restore_ = {};  // with its unit
+    if (cookie == restore_.query && outcome == protocol::Outcome::skipped) restore_skipped();  // with its unit
     if (cookie == dropping_names_) dropping_names_ = 0;
     if (cookie == copying_) copying_ = 0;
     if (cookie == forgetting_.cookie) {
@@ -202,14 +215,43 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
                                    "or use INSERT ... RETURNING."});
     return true;
   }
-  pass(frame, true);
+  if (tell_terminated(frame, *fields)) return true;
+  const char answers = reply.request.tag;
+  if (!tell_own_name(frame, *fields, answers)) pass(frame, true);
+  return true;
+}
+
+// The COPY that was made to fail has failed, if not for another reason.
+bool Conversation::tell_terminated(const Frame& frame, const protocol::ErrorFields& fields) {
+  if (goodbye_ != Goodbye::copy_fails) return false;
+  const bool by_us = fields.state == sqlstate::query_canceled && fields.routine == "CopyGetData";
+  goodbye_ = by_us ? Goodbye::said : Goodbye::none;
+  if (!by_us) return false;
+  forwarding_ = false;
+  const auto error = protocol::told(protocol::Tell::unexpected_in_copy, {"58"});
+  protocol::write_retold(client_.desk.to_client.writable(), frame.tag, frame.body(), error.message, error.state.view());
+  return true;
+}
+
+// An error or a notice that quotes a statement's name on its server. False: it doesn't.
+bool Conversation::tell_own_name(const Frame& frame, const protocol::ErrorFields& fields, char answers) {
+  const auto quoted = protocol::quoted_name(fields, answers);
+  if (!quoted) return false;
+  forwarding_ = false;
+  std::string message(fields.message);
+  message.replace(quoted->at, quoted->size, client_.statements.name_of(quoted->id));
+  protocol::write_retold(client_.desk.to_client.writable(), frame.tag, frame.body(), message);
   return true;
 }
 
 // A NoticeResponse. It is the client's, unless the unit that it is about runs again.
 void Conversation::notice(const Frame& frame) {
   const auto fields = protocol::parse_error(frame.last ? frame.body() : protocol::Bytes{});
-  if (!fields || !protocol::Unreplicated::says(*fields)) return pass(frame, !replay_.swallowing());
+  if (!fields || !protocol::Unreplicated::says(*fields)) {
+    const bool shown = fields && !replay_.swallowing() && !unreplicated_.hides(frame.tag);
+    if (shown && tell_own_name(frame, *fields, server_.exchange.oldest().tag)) return;
+    return pass(frame, !replay_.swallowing());
+  }
   forwarding_ = false;
   if (!unreplicated_.canceled()) return;
   aftermath_.any = aftermath_.unreplicated = true;
@@ -261,7 +303,8 @@ void Conversation::note_written() {
 bool Conversation::may_end() const {
   // The refusal of a block's first statement leaves the standby in a failed block, which the cleaning ends.
   if (replay_.swallowing()) return unit_.refusal_read && server_.framer.at_boundary() && server_.owed() == 0;
-  return at_rest() && !pinned() && !forgetting_.awaited;
+  return at_rest() && !pinned() && !forgetting_.awaited &&
+         goodbye_ != Goodbye::said;  // it has no more to say, but its client must be told
 }
 
 // A standby refused the unit, which runs again from its beginning: undoes what it has done to the client's block and

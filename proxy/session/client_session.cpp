@@ -80,7 +80,13 @@ void ClientSession::log(LogLevel level, std::string_view event, std::initializer
 
 Task<> ClientSession::serve() {
   while (link_.open()) {
-    if (link_.unsent() && !muted() && !co_await link_.drain()) break;
+    if (link_.unsent() && !muted()) {
+      if (!watch_for_hangup()) break;
+      blocked_ = true;
+      const bool sent = co_await link_.drain();
+      blocked_ = false;
+      if (!sent) break;
+    }
     const Step step = pass();
     if (step == Step::leave || !link_.open()) break;
     // It is not the client that is waited for.
@@ -89,7 +95,10 @@ Task<> ClientSession::serve() {
       // Back-pressure: the server takes no more for now, so no more is read from the client. Its answers still pass.
       ServerLink& busy = *linked_->lease;
       if (clock_.runs(ClientClock::Kind::message)) clock_.disarm();
+      if (!watch_for_hangup()) break;
+      blocked_ = true;
       co_await busy.link.drain();
+      blocked_ = false;
       if (linked_ && &*linked_->lease == &busy) unlink_if_done();
       continue;
     }
@@ -334,11 +343,16 @@ ClientSession::Step ClientSession::take(const Frame& frame) {
   return Step::go_on;
 }
 
-// PostgreSQL runs and answers what it has received in front of a Terminate. Here, what can have no effect is canceled if
-// nobody listens any more: a proven read, a block that stays open; and a batch without its Sync in any case.
+// PostgreSQL runs and answers what it has received in front of a Terminate. Here, what can have no effect is canceled
+// if nobody listens any more: a proven read, a block that stays open, a batch without its Sync.
 ClientSession::Step ClientSession::part() {
-  const auto& conversation = linked_->conversation;
+  auto& conversation = linked_->conversation;
   const bool listens = phase_ != Phase::parting && !link_.watch().hung_up();
+  if (listens) conversation.terminate();
+  if (conversation.copy_was_terminated()) {
+    disconnect(Tell::synchronization_lost);
+    return Step::leave;
+  }
   if (!conversation.takes_effect() && !(listens && conversation.answers_come())) return Step::leave;
   // If it goes without listening to the end, what takes effect is finished all the same.
   if (listens) link_.outlive_peer();

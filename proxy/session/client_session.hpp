@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "protocol/block.hpp"
 #include "protocol/client_errors.hpp"
@@ -163,6 +164,7 @@ class ClientSession final : private ServerUser {
   bool unlink_if_done();
   bool flush_to_server();
   void flush_to_client();
+  [[gnu::cold]] void flush_last_answers();
   Pass answers(ServerLink& server) override;
   void server_lost(ServerLink& server) override;
   bool from_server(ServerLink& server, const protocol::Frame& frame);
@@ -224,6 +226,7 @@ class ClientSession final : private ServerUser {
 
   Intake intake_;
   FrontText front_;
+  bool blocked_ = false;       // one of the sockets takes no more
   bool carried_over_ = false;  // this pass is one that asked for another turn
 
   std::unique_ptr<ClientLogin> login_;  // by pointer, as aligner_: an idle client has no room for it
@@ -232,6 +235,7 @@ class ClientSession final : private ServerUser {
   ServerLease granted_;
   std::unique_ptr<Aligner> aligner_;
   std::optional<Linked> linked_;
+  std::vector<std::byte> unflushed_;  // answers behind a Terminate that PostgreSQL would not have sent yet
 };
 
 }  // namespace holdfast::proxy

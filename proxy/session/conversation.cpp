@@ -110,11 +110,11 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
       if (frame.length != protocol::empty_length) [[unlikely]] {
         taken = malformed_sync(frame);
         if (taken == Taken::wait) break;
-      } else if (pins_.has_restore()) [[unlikely]] {
+      } else if (resets_.due()) [[unlikely]] {
         restore_.unit = client_.statements.issue();
         announce({.tag = frame.tag, .cookie = restore_.unit});
         client_.desk.to_server.forward(frame.bytes);
-        inject_restore();
+        inject_restore(Behind::sync);
       } else {
         plain(frame, Trait::none);
       }
@@ -128,6 +128,7 @@ Conversation::Taken Conversation::from_client(const Frame& frame, const protocol
     case client::copy_data: plain(frame, Trait::none); break;
     case client::flush:
       if (frame.length == protocol::empty_length) {
+        unit_.flushes = true;
         plain(frame, Trait::none);
       } else {
         taken = malformed_flush(frame);
@@ -167,7 +168,7 @@ bool Conversation::must_wait() const {
 void Conversation::begin_unit(char tag) {
   replay_.began(may_repeat_);
   unit_.open = true;
-  unit_.closes = false;
+  unit_.closes = unit_.flushes = false;
   unit_.asks_sequence = false;
   unit_.parsed = 0;
   limit_time();
@@ -254,7 +255,9 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
       return *hidden;
     }
   }
-  if (frame.last && has(verdict.effects, Effect::set | Effect::discard | Effect::sql_deallocate)) {
+  if (!resets_.none()) [[unlikely]]
+    resets_.followed(verdict, client_.identity.wanted);
+  if (frame.last && has(verdict.effects, Effect::set | Effect::role | Effect::discard | Effect::sql_deallocate)) {
     // In an open batch a Query ends the implicit transaction, which only the server can do: the server answers 26000.
     const bool waits = !server_.exchange.copy_waits_for_client();  // else it ends the COPY, and the session
     if (alone && waits && has(verdict.effects, Effect::sql_deallocate) &&
@@ -266,7 +269,10 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
       }
       if (deallocate(frame, verdict)) return Taken::taken;
     }
-    if (const auto text = protocol::parse_query(frame.body())) pins_.note_reset(*text, client_.identity.wanted);
+    if (const auto text = protocol::parse_query(frame.body())) {
+      const auto as = alone ? protocol::Resets::As::query : protocol::Resets::As::in_batch;
+      resets_.runs(*text, verdict, as, client_.identity.wanted);
+    }
   }
   if (frame.last && has(verdict.effects, Effect::custom_setting)) {
     const auto text = protocol::parse_query(frame.body());
@@ -276,14 +282,14 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
   }
   // A simple Query destroys the unnamed statement, here and on the server.
   auto cookie = client_.statements.query().cookie;
-  if (frame.last && pins_.has_restore()) {
+  if (frame.last && resets_.due()) {
     if (cookie == 0) cookie = client_.statements.issue();
     restore_.unit = cookie;
   }
   server_.statements.drop_unnamed();
   announce_run({.tag = frame.tag, .traits = protocol::traits_of(verdict), .cookie = cookie});
   client_.desk.to_server.forward(frame.bytes);
-  if (frame.last && pins_.has_restore()) inject_restore();
+  if (frame.last && resets_.due()) inject_restore(Behind::query);
   client_.statements.end_batch();
   server_.statements.end_batch();
   client_.block.portals().queried();
@@ -345,13 +351,48 @@ void Conversation::note_effects(Verdict verdict, const std::string_view* text) {
 
 // Restores the client's settings behind the unit with the RESET, in the same write; a ROLLBACK undoes both. The unit's
 // ReadyForQuery waits for it: the client is told the outcome of both, and in front of that.
-void Conversation::inject_restore() {
-  const auto restore = pins_.take_restore();
+void Conversation::inject_restore(Behind unit) {
+  const auto sql = resets_.take();
   server_.statements.drop_unnamed();
   restore_.query = client_.statements.issue();
-  const auto fate = announce({.tag = client::query, .origin = Origin::proxy, .cookie = restore_.query});
-  if (fate == protocol::Exchange::Fate::skipped) restore_ = {};
-  protocol::write_query(client_.desk.to_server.writable(), restore);
+  const auto ours = [this](char tag, std::uint32_t cookie) {
+    return announce({.tag = tag, .origin = Origin::proxy, .traits = Trait::repeatable, .cookie = cookie});
+  };
+  auto& out = client_.desk.to_server.writable();
+  if (unit == Behind::query) {
+    if (ours(client::query, restore_.query) == protocol::Exchange::Fate::skipped) restore_skipped();
+    protocol::write_query(out, sql);
+    return;
+  }
+  // In a block the client's unnamed portal lives on, which a Query would destroy.
+  constexpr std::string_view portal = "hf_restore";
+  for (const char tag : {client::parse, client::bind, client::execute, client::close}) ours(tag, 0);
+  ours(client::sync, restore_.query);
+  protocol::write_parse(out, "", sql);
+  protocol::write_bind(out, portal, "");
+  protocol::write_execute(out, portal);
+  protocol::write_close(out, {.kind = 'P', .name = portal});
+  protocol::write_sync(out);
+}
+
+void Conversation::terminate() {
+  const auto& exchange = server_.exchange;
+  if (goodbye_ == Goodbye::copy_fails || goodbye_ == Goodbye::said) return;
+  if (exchange.copy() == protocol::Copy::in && exchange.copy_waits_for_client()) {
+    goodbye_ = Goodbye::copy_fails;
+    announce({.tag = client::copy_fail});
+    protocol::write_copy_fail(client_.desk.to_server.writable(), "the client has terminated");
+  } else if (goodbye_ == Goodbye::none && exchange.open_batch() && !exchange.idle() && !exchange.answers_come()) {
+    goodbye_ = Goodbye::batch_ends;
+    flushed_ = client_.desk.to_client.size();  // of what is in front of it
+    announce({.tag = client::flush, .origin = Origin::proxy});
+    protocol::write_flush(client_.desk.to_server.writable());
+  }
+}
+
+void Conversation::restore_skipped() {
+  restore_ = {};
+  resets_.ended(server_.exchange.transaction_status());
 }
 
 void Conversation::take_back() {

@@ -23,6 +23,7 @@
 #include "protocol/framer.hpp"
 #include "protocol/pending_errors.hpp"
 #include "protocol/replay.hpp"
+#include "protocol/resets.hpp"
 #include "protocol/server_session.hpp"
 #include "protocol/unreplicated.hpp"
 #include "proxy/base/counters.hpp"
@@ -121,7 +122,16 @@ class Conversation {
   // What is in flight may have an effect, also if nothing more comes from the client.
   [[nodiscard]] bool takes_effect() const { return server_.exchange.takes_effect(); }
   // Something of it will be answered, also if nothing more comes from the client.
-  [[nodiscard]] bool answers_come() const { return server_.exchange.answers_come(); }
+  [[nodiscard]] bool answers_come() const { return goodbye_ == Goodbye::copy_fails || server_.exchange.answers_come(); }
+  // The client has sent a Terminate, and listens. Makes the server say what PostgreSQL would: an error of the batch
+  // that is open, or of the COPY that now gets no end.
+  [[gnu::cold]] void terminate();
+  // It has said the last that there is to say: that the COPY was ended by a Terminate.
+  [[nodiscard]] bool copy_was_terminated() const { return goodbye_ == Goodbye::said; }
+  // Behind a Terminate: how many bytes of those on the desk for the client PostgreSQL would have sent by now. What a
+  // batch without a Sync is answered waits for an error or a notice, and is lost without.
+  [[nodiscard]] bool keeps_answers() const { return goodbye_ == Goodbye::batch_ends && !unit_.flushes; }
+  [[nodiscard]] std::size_t take_flushed() { return std::exchange(flushed_, 0); }
   // Everything is answered and nothing pins, but the server lacks the rest of a message that it will ignore.
   [[nodiscard]] bool waits_for_rest() const {
     return server_.waits_for_rest() && server_.owed() > 0 && !unit_.open && !pinned();
@@ -155,11 +165,19 @@ class Conversation {
   void learn_needs_primary();
 
  private:
+  // What becomes of a Terminate.
+  enum class Goodbye : std::uint8_t {
+    none,
+    batch_ends,  // the open batch has been made to answer
+    copy_fails,  // the COPY has been made to fail
+    said,        // and has; its client is told no more
+  };
   struct UnitInFlight {
     bool open = false;
     bool writes = false;                           // a statement since the last ReadyForQuery may have written
     bool writes_shared = false;                    // … what all databases share
     bool closes = false;                           // it closes statements or portals
+    bool flushes = false;                          // it has asked for what is answered so far
     bool refusal_read = false;                     // a standby refused it, and all its answers have come
     std::uint32_t parsed = 0;                      // Parse messages of it that have succeeded
     bool asks_sequence = false;                    // lastval or currval is among its functions
@@ -215,8 +233,10 @@ class Conversation {
     return verdict.access == protocol::sql::Access::read && role_ == Role::primary && reads_may_write();
   }
   [[nodiscard]] bool reads_may_write() const;
-  [[gnu::cold]] void inject_restore();
+  enum class Behind : std::uint8_t { query, sync };
+  [[gnu::cold]] void inject_restore(Behind unit);
   [[gnu::cold]] void restored();
+  [[gnu::cold]] void restore_skipped();
   void local_answers_due();
 
   // server → client
@@ -224,6 +244,9 @@ class Conversation {
   void tell_difference();
   [[nodiscard, gnu::cold]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
   [[gnu::cold]] void notice(const protocol::Frame& frame);
+  [[gnu::cold]] void note_flush(char tag);
+  [[nodiscard]] bool tell_own_name(const protocol::Frame& frame, const protocol::ErrorFields& fields, char answers);
+  [[nodiscard]] bool tell_terminated(const protocol::Frame& frame, const protocol::ErrorFields& fields);
   [[gnu::cold]] void note_completed(const protocol::Frame& frame);
   [[gnu::cold]] void replace(std::uint32_t cookie);
   void local(const protocol::Request& request);
@@ -249,10 +272,13 @@ class Conversation {
   std::vector<protocol::Request> postponed_;  // local answers that are due behind the server's message that is passing
   protocol::Replay::Repeatable may_repeat_ = protocol::Replay::Repeatable::no;
   Role role_ = Role::primary;
+  Goodbye goodbye_ = Goodbye::none;
+  std::size_t flushed_ = 0;  // of the bytes on the desk, behind a Terminate
   bool dropping_ = false;    // the rest of the client's current message
   bool forwarding_ = false;  // the server's current message, to the client
   bool told_ = false;        // parameters were told in this pass
-  // A RESET of settings that the client brought, and what restores them.
+  protocol::Resets resets_;
+  // What restores the settings that the client brought.
   struct Restore {
     std::uint32_t unit = 0;   // the cookie of the request whose ReadyForQuery waits
     std::uint32_t query = 0;  // the cookie of what restores; 0: none is in flight

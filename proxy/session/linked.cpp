@@ -113,8 +113,35 @@ bool ClientSession::flush_to_server() {
 void ClientSession::flush_to_client() {
   auto& out = context_.desk.to_client;
   if (out.empty()) return;
-  if (!muted()) link_.send(out.bytes());
+  if (phase_ < Phase::last_answers) [[likely]]
+    link_.send(out.bytes());
+  else
+    flush_last_answers();
   out.clear();
+}
+
+// A Terminate has come.
+void ClientSession::flush_last_answers() {
+  if (muted()) return;
+  const auto bytes = context_.desk.to_client.bytes();
+  if (!linked_ || !linked_->conversation.keeps_answers()) {
+    if (!unflushed_.empty()) link_.send(std::exchange(unflushed_, {}));
+    link_.send(bytes);
+    return;
+  }
+  const auto flushed = linked_->conversation.take_flushed();
+  const auto first = bytes.first(flushed);
+  unflushed_.insert(unflushed_.end(), first.begin(), first.end());
+  // PostgreSQL's buffer has this size (pqcomm.c).
+  constexpr std::size_t buffer = 8192;
+  const auto rest = bytes.subspan(flushed);
+  const bool full = unflushed_.size() + rest.size() > buffer;
+  if (full) unflushed_.insert(unflushed_.end(), rest.begin(), rest.end());
+  if (flushed > 0 || full) {
+    link_.send(unflushed_);
+    unflushed_.clear();
+  }
+  if (!full) unflushed_.insert(unflushed_.end(), rest.begin(), rest.end());
 }
 
 // ---- the server's answers, in its reader's coroutine ----------------------------------------------------------------

@@ -98,15 +98,20 @@ bool ClientSession::gone() {
     phase_ = Phase::parting;
     return false;
   }
-  while (link_.received().size() < most_looked_through) {
+  do {
     if (link_.receive(link_.received().size() + 1) == Io::ok) continue;
     link_.keep_rest();
     const auto units = units_before_terminate(link_.received(), framer_);
     if (!units || (*units <= 1 && waits_to_read())) return true;
+    link_.mute();
     phase_ = Phase::parting;
     return false;
-  }
+  } while (link_.received().size() < most_looked_through);
   link_.keep_rest();
+  if (!link_.unsent()) return false;
+  // It takes no answers: whatever else it has sent, nobody is to wait for that.
+  link_.mute();
+  phase_ = Phase::parting;
   return false;
 }
 
@@ -117,9 +122,13 @@ void ClientSession::on_hangup(void* self) {
     session.login_->give_up();
     return;
   }
-  const bool waits =
-      session.wait_ || session.aligner_ || session.front_.being_read() || session.progress_.awaited();
+  const bool waits = session.wait_ || session.aligner_ || session.front_.being_read() || session.progress_.awaited() ||
+                     session.blocked_;
   if (!waits || !session.gone()) return;
+  if (session.blocked_) {
+    session.hang_up();
+    return;
+  }
   session.link_.close();
   if (session.wait_) {
     session.wait_->settle(Waiter::AskAgain{});

@@ -1,14 +1,7 @@
-// Why a client keeps its server although its transaction has ended, and what its statements have discarded: the facts
-// of a session that last as long as it is linked to one server.
+// Why a client keeps its server although its transaction has ended, and when it no longer need.
 // Owner: the conversation. Thread: any one; no locks.
 #pragma once
 
-#include <string>
-#include <string_view>
-
-#include "protocol/backend.hpp"
-#include "protocol/parameters.hpp"
-#include "protocol/sql/reset.hpp"
 #include "protocol/sql/verdict.hpp"
 
 namespace holdfast::proxy {
@@ -40,20 +33,9 @@ class Pins {
     all_ = false;
   }
 
-  // A RESET must lead to what the client asked for at start-up, not to the server's default: keeps the statement to be
-  // sent behind the unit, in the same write; a ROLLBACK undoes both.
-  void note_reset(std::string_view sql, const protocol::SettingsRef& wanted) {
-    if (wanted.empty()) return;
-    const auto name = protocol::sql::reset_setting(sql);
-    if (!name.empty()) restore_ = protocol::restore_settings(wanted, name);
-  }
-  [[nodiscard]] bool has_restore() const { return !restore_.empty(); }
-  [[nodiscard]] std::string take_restore() { return std::exchange(restore_, {}); }
-
  private:
   Effect reasons_ = Effect::none;
   bool all_ = false;
-  std::string restore_;
 };
 
 }  // namespace holdfast::proxy

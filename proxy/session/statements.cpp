@@ -98,8 +98,10 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
     if (verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only) {
       client_.block.passes(understood.statement->text(), verdict);
     }
-    if (has(verdict.effects, Effect::set | Effect::discard)) {
-      pins_.note_reset(understood.statement->text(), client_.identity.wanted);
+    if (!resets_.none()) [[unlikely]]
+      resets_.followed(verdict, client_.identity.wanted);
+    if (has(verdict.effects, Effect::set | Effect::role | Effect::discard)) {
+      resets_.runs(understood.statement->text(), verdict, protocol::Resets::As::in_batch, client_.identity.wanted);
     }
   }
   if (understood.statement && has(verdict.effects, Effect::custom_setting)) {

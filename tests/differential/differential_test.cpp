@@ -23,10 +23,8 @@ long number_of(const char* variable, long otherwise) {
 
 // What is known to differ, and is left to later work: each word leaves out the turns that have it.
 //   app.*      a custom setting that is asked for in the middle of a block
-// Not made by the generator: a Terminate into a COPY, and behind a batch without a Sync; PostgreSQL tells an error of
-// theirs. Rarely made: in a failed block, a Describe, or a Bind that supplies a wrong number of parameters, of a name
-// whose statement its server lacks is 25P02; behind a RESET in a batch that then fails in a block, settings of the
-// start-up are not restored.
+// Rarely made: in a failed block, a Describe, or a Bind that supplies a wrong number of parameters, of a name
+// whose statement its server lacks is 25P02.
 constexpr const char* known_differences = "app.x,app.y,app.z";
 
 std::vector<std::string> words_of(const char* variable) {

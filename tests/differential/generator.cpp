@@ -356,12 +356,17 @@ class Generator {
     if (!simple) messages->push_back({.tag = 'S'});
   }
 
+  // A copy that is open ends with it, or in front of it; so does a batch, or it is cut.
   void leave(std::vector<Message>& messages) {
-    messages.push_back({.tag = 'f', .text = "the client leaves"});
+    if (below(3) != 0) messages.push_back({.tag = 'f', .text = "the client leaves"});
+    if (below(6) == 0) {
+      messages.push_back({.tag = 'Q', .text = "copy t from stdin"});
+      messages.push_back({.tag = 'd', .text = "30\tlast\n"});
+    }
     if (below(2) == 0) messages.push_back(query());
-    if (below(4) == 0) {
+    if (below(3) == 0) {
       unit(messages);
-      messages.push_back({.tag = 'S'});
+      if (below(2) == 0) messages.push_back({.tag = 'S'});
     }
     messages.push_back({.tag = 'X'});
   }

@@ -3,6 +3,12 @@
 // proxy has seen the client go.
 #include <gtest/gtest.h>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
 #include <ostream>
 
 #include "tests/support/certificates.hpp"
@@ -52,6 +58,27 @@ class GoodbyeBase : public ::testing::Test {
       return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'") == "0";
     }));
     return server_->scalar("SELECT coalesce(string_agg(a::text, ' ' ORDER BY a), 'none') FROM kept");
+  }
+
+  // Each message in words, without the place in PostgreSQL's source.
+  static std::vector<std::string> messages_of(std::string_view stream) {
+    std::vector<std::string> messages;
+    while (stream.size() >= 5) {
+      std::size_t length = 0;
+      for (int i = 1; i < 5; ++i) length = length * 256 + static_cast<unsigned char>(stream[i]);
+      auto body = stream.substr(5, length - 4);
+      auto& text = messages.emplace_back(1, stream[0]);
+      stream.remove_prefix(std::min(stream.size(), length + 1));
+      if (text != "E" && text != "N") {
+        text += body;
+        continue;
+      }
+      for (; body.size() > 1; body.remove_prefix(body.find('\0') + 1)) {
+        if (body[0] != 'F' && body[0] != 'L' && body[0] != 'R')
+          text += " " + std::string(body.substr(0, body.find('\0')));
+      }
+    }
+    return messages;
   }
 
   static Server* server_;
@@ -160,6 +187,139 @@ TEST_F(Goodbyes, of_one_who_stops_listening_finish_its_work) {
       peer->close();
     EXPECT_EQ(rows_in_the_end(), "1 1");
   }
+}
+
+// It reads nothing more, and says so by closing its side: nobody waits for its socket, whoever is blocked there.
+class NeverReads : public GoodbyeBase, public ::testing::WithParamInterface<Work> {};
+
+TEST_P(NeverReads, gives_its_server_back) {
+  start("size: 1, wait_timeout: 20s");
+  for (const bool late : {false, true}) {
+    SCOPED_TRACE(late ? "leaves when its server is blocked" : "leaves at once");
+    server_->exec("TRUNCATE kept");
+    auto peer = wire::log_in(proxy_->port());
+    peer->send(GetParam().bytes + (late ? "" : goodbye));
+    ASSERT_TRUE(wait_until(10s, [] {
+      return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'") == "1";
+    }));
+    if (late) peer->send(goodbye);
+    peer->shutdown_write();
+    EXPECT_EQ(rows_in_the_end(), GetParam().rows);
+    auto next = wire::log_in(proxy_->port());
+    next->send(wire::query("SELECT 'next'"));
+    EXPECT_EQ(wire::read_value(*next), "next");
+    next->send(goodbye);
+    next->expect_end();
+  }
+  EXPECT_EQ(proxy_->metric("holdfast_servers_closed_total"), 0);
+}
+
+std::string times(int count, const std::string& bytes) {
+  std::string all;
+  for (; count > 0; --count) all += bytes;
+  return all;
+}
+const std::string too_much = wire::query("SELECT g, repeat('x', 1000) FROM generate_series(1, 100000) g");
+
+INSTANTIATE_TEST_SUITE_P(
+    All, NeverReads,
+    ::testing::Values(Work{"a_read", too_much, "none"},
+                      Work{"a_read_between_writes", insert + too_much + insert, "1 1"},
+                      Work{"a_read_in_a_batch",
+                           wire::parse("", "SELECT g, repeat('x', 1000) FROM generate_series(1, 100000) g") +
+                               wire::bind("") + wire::execute() + wire::sync() + insert,
+                           "1"},
+                      Work{"a_block", wire::query("BEGIN") + insert + too_much, "none"},
+                      Work{"a_copy",
+                           insert + wire::query("COPY (SELECT g, repeat('x', 1000) FROM generate_series(1, "
+                                                "100000) g) TO STDOUT"),
+                           "1"},
+                      // More than is looked through for the Terminate.
+                      Work{"much_behind_it", too_much + times(20'000, wire::query("SELECT 1")) + insert, "1"}),
+    [](const auto& work) { return std::string(work.param.name); });
+
+// The same without a Terminate, and over TLS.
+TEST_F(Goodbyes, without_one_who_never_reads_gives_its_server_back) {
+  start("size: 1, wait_timeout: 20s");
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(insert + too_much + insert);
+  ASSERT_TRUE(wait_until(10s, [] {
+    return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'") == "1";
+  }));
+  peer->shutdown_write();
+  EXPECT_TRUE(rows_in_the_end().starts_with("1"));
+  Connection tls(proxy_->conninfo() + " sslmode=require");
+  tls.ask("SELECT g, repeat('x', 1000) FROM generate_series(1, 100000) g");
+  ASSERT_TRUE(wait_until(10s, [] {
+    return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'") == "1";
+  }));
+  ::shutdown(PQsocket(tls.raw()), SHUT_WR);
+  EXPECT_TRUE(rows_in_the_end().starts_with("1"));
+}
+
+// What has come to this port from this peer, and wasn't read (proc(5), /proc/net/tcp).
+std::size_t bytes_left_lying(int port, const PeerConnection& peer) {
+  sockaddr_in own{};
+  socklen_t size = sizeof own;
+  ::getsockname(peer.fd(), reinterpret_cast<sockaddr*>(&own), &size);
+  std::ifstream table("/proc/net/tcp");
+  for (std::string line; std::getline(table, line);) {
+    unsigned local = 0;
+    unsigned remote = 0;
+    unsigned long unread = 0;
+    const int fields = std::sscanf(line.c_str(), "%*d: %*8x:%4x %*8x:%4x %*2x %*8x:%8lx", &local, &remote, &unread);
+    if (fields == 3 && local == static_cast<unsigned>(port) && remote == ntohs(own.sin_port)) return unread;
+  }
+  return 0;
+}
+
+// The server takes no more: it sleeps in front of all that its client has sent before it broke off.
+TEST_F(Goodbyes, without_one_whose_server_is_busy_cancel_what_runs) {
+  start("size: 1, wait_timeout: 20s");
+  auto peer = wire::log_in(proxy_->port());
+  peer->send(wire::query("SELECT pg_sleep(60)"));
+  ASSERT_TRUE(wait_until(10s, [] {
+    return server_->scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1";
+  }));
+  // Until the worker leaves it lying, although it has had its turns.
+  const auto more = times(10, wire::query("SELECT '" + std::string(10'000, 'x') + "'"));
+  ASSERT_TRUE(wait_until(30s, [&] {
+    peer->send(more);
+    for (int turns = 0; turns < 3; ++turns) pass_a_turn();
+    return bytes_left_lying(proxy_->port(), *peer) > 0;
+  }));
+  peer->reset();
+  EXPECT_EQ(rows_in_the_end(), "none");
+}
+
+// What PostgreSQL says of a Terminate where none belongs, and in front of it.
+TEST_F(Goodbyes, are_answered_as_postgresql_answers_them) {
+  start("size: 1");
+  const std::string copy = "COPY kept FROM STDIN";
+  const auto run = [](const std::string& sql) { return wire::parse("", sql) + wire::bind("") + wire::execute(); };
+  for (const auto& bytes :
+       {wire::query(copy) + wire::copy_data("1\n"), wire::query(copy) + wire::copy_data("1\n2"),
+        run(copy) + wire::copy_data("1\n"), run(copy) + wire::sync() + wire::copy_data("1\n"),
+        wire::query("BEGIN") + wire::query(copy) + wire::copy_data("1\n"), wire::query(copy) + wire::copy_data("x\n"),
+        wire::query(copy) + wire::copy_data("1\n") + wire::copy_done() + wire::copy_data("2\n"), run("SELECT 1/0"),
+        insert + run("SELECT 1/0"), run("SELECT 1"), run("SELECT 1") + wire::flush(), wire::parse("s", "SELECT 1"),
+        wire::parse("s", "SELEC 1"), run("DO $$BEGIN RAISE NOTICE 'noted'; END$$"),
+        insert + run("INSERT INTO kept VALUES (2)"), wire::query("BEGIN") + run("INSERT INTO kept VALUES (2)"),
+        wire::query("BEGIN") + run("SELECT 1/0")}) {
+    server_->exec("TRUNCATE kept");
+    const auto heard = [&](int port) {
+      auto peer = wire::log_in(port);
+      peer->send(bytes + goodbye);
+      std::string text;
+      for (const auto& message : messages_of(peer->read_until_end())) text += message + "\n";
+      return text + "rows: " + rows_in_the_end();
+    };
+    const auto wanted = heard(server_->port());
+    server_->exec("TRUNCATE kept");
+    EXPECT_EQ(heard(proxy_->port()), wanted) << ::testing::PrintToString(bytes);
+  }
+  // A Sync in front of the data leaves in doubt how many ReadyForQuery will come.
+  EXPECT_LE(proxy_->metric("holdfast_servers_closed_total").value_or(9), 1);
 }
 
 // A read ends when its client stops waiting for it.

@@ -16,6 +16,7 @@ namespace holdfast::testing {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 
 class Statements : public ::testing::Test {
  protected:
@@ -38,6 +39,35 @@ class Statements : public ::testing::Test {
   static Server* server_;
 };
 Server* Statements::server_ = nullptr;
+
+// The server knows them by other names, and quotes those in what it says.
+TEST_F(Statements, are_called_by_their_clients_names) {
+  const std::string prepare = wire::parse("mine", "SELECT $1::int") + wire::sync();
+  const std::string use = wire::bind("mine") + wire::execute() + wire::sync();
+  auto other = wire::log_in(proxy_.port());
+  other->send(wire::parse("others", "SELECT $1::int") + wire::sync());
+  static_cast<void>(other->read_until('Z'));
+  const auto error = [&](int port) {
+    auto peer = wire::log_in(port);
+    peer->send(prepare + use);
+    for (;;) {
+      const auto message = peer->read_message();
+      const auto at = message.body.find("\0M"s);
+      if (message.type == 'E') return message.body.substr(at, message.body.find("\0F"s) - at);
+    }
+  };
+  const auto wanted = error(server_->port());
+  EXPECT_THAT(wanted, ::testing::HasSubstr("\"mine\""));
+  EXPECT_EQ(error(proxy_.port()), wanted);
+  // What it would write to its log goes to the client as well.
+  auto peer = wire::log_in(proxy_.port(), {{"client_min_messages", "debug2"}});
+  peer->send(prepare + use + wire::query("SELECT 1") + wire::parse("mine2", "SELECT 2") + wire::describe("mine2") +
+             wire::bind("mine2") + wire::execute() + wire::sync() + message_bytes('X'));
+  const auto all = peer->read_until_end();
+  EXPECT_THAT(all, ::testing::HasSubstr("parse mine2: "));
+  EXPECT_THAT(all, ::testing::HasSubstr("bind <unnamed> to mine2"));
+  EXPECT_THAT(all, ::testing::Not(::testing::HasSubstr("hf_")));
+}
 
 // Messages that fail by the proxy's own judgement, without end and never a Sync: PostgreSQL forgets each as it comes.
 struct Endless {

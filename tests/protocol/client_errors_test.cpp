@@ -104,11 +104,11 @@ TEST(ToldTest, an_argument_more_than_a_text_wants_is_left_out) {
 }
 
 TEST(ToldTest, the_connection_ends_with_these_and_with_no_others) {
-  const std::set<Tell> fatal{Tell::tls_required,       Tell::too_many_clients, Tell::too_many_log_ins,
-                             Tell::log_in_timed_out,   Tell::no_replication,   Tell::unknown_database,
-                             Tell::no_cancel_key,      Tell::session_lost,     Tell::too_many_messages,
-                             Tell::unexpected_message, Tell::shutting_down,    Tell::idle_in_transaction,
-                             Tell::idle_session,       Tell::broken_invariant,   Tell::message_too_slow};
+  const std::set<Tell> fatal{
+      Tell::tls_required,      Tell::too_many_clients,   Tell::too_many_log_ins, Tell::log_in_timed_out,
+      Tell::no_replication,    Tell::unknown_database,   Tell::no_cancel_key,    Tell::session_lost,
+      Tell::too_many_messages, Tell::unexpected_message, Tell::shutting_down,    Tell::idle_in_transaction,
+      Tell::idle_session,      Tell::broken_invariant,   Tell::message_too_slow, Tell::synchronization_lost};
   for (const Tell what : all()) EXPECT_EQ(telling(what).fatal, fatal.contains(what)) << number(what);
 }
 

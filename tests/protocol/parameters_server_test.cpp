@@ -148,5 +148,34 @@ TEST_F(ChangeSettingsOnServer, restored_after_reset_also_when_the_reset_is_rolle
   EXPECT_EQ(show(pooled, "work_mem"), "7MB");
 }
 
+// Only what the session has not set itself, whatever it has set.
+TEST_F(ChangeSettingsOnServer, puts_back_what_was_reset_and_no_more) {
+  const auto settings = table.intern({{"app.x", "it's \\ start"},
+                                      {"datestyle", "German, DMY"},
+                                      {"intervalstyle", "iso_8601"},
+                                      {"search_path", "a, b"},
+                                      {"standard_conforming_strings", "off"},
+                                      {"work_mem", "7MB"}});
+  Connection pooled = connect();
+  const auto restore = restore_if_reset(settings, Roles::keep);
+  pooled.exec(restore);
+  for (const auto& [name, value] : settings.parameters()) EXPECT_EQ(show(pooled, name), value);
+  pooled.exec("RESET ALL");
+  server_->exec("CREATE SCHEMA shadow AUTHORIZATION app");
+  pooled.exec(
+      "CREATE FUNCTION shadow.never(text, text) RETURNS bool LANGUAGE sql AS 'SELECT false';"
+      "CREATE OPERATOR shadow.= (leftarg = text, rightarg = text, function = shadow.never)");
+  pooled.exec(
+      "SET intervalstyle TO postgres; SET app.x TO mine; SET search_path TO shadow, pg_catalog; SET LOCAL work_mem TO "
+      "'9MB'");
+  pooled.exec(restore);
+  EXPECT_EQ(show(pooled, "datestyle"), "German, DMY");
+  EXPECT_EQ(show(pooled, "intervalstyle"), "postgres");
+  EXPECT_EQ(show(pooled, "app.x"), "mine");
+  EXPECT_EQ(show(pooled, "work_mem"), "7MB");
+  EXPECT_EQ(show(pooled, "search_path"), "shadow, pg_catalog");
+  pooled.exec("DROP SCHEMA shadow CASCADE");
+}
+
 }  // namespace
 }  // namespace holdfast::protocol

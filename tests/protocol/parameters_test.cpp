@@ -11,6 +11,8 @@
 #include "protocol/reported.hpp"
 #include "tests/protocol/set_config_reader.hpp"
 
+#include "protocol/sql/reset.hpp"
+
 namespace holdfast::protocol {
 namespace {
 
@@ -131,6 +133,21 @@ TEST(ChangeSettings, restores_after_reset) {
   EXPECT_EQ(restore_settings(settings, "geqo"), "");
   EXPECT_EQ(restore_settings(settings, "ALL"), change_settings({}, settings));
   EXPECT_EQ(restore_settings({}, "all"), "");
+}
+
+TEST(RestoreSettings, bring_the_role_back_only_where_it_was_reset) {
+  SettingsTable table;
+  const auto settings = table.intern({{"role", "r"}, {"work_mem", "1MB"}});
+  const std::string work_mem = "pg_catalog.set_config('work_mem','1MB',false) IS NULL";
+  const std::string role = "pg_catalog.set_config('role','r',false) IS NULL";
+  EXPECT_EQ(restore_settings(settings, "all"), "SELECT " + work_mem);
+  EXPECT_EQ(restore_settings(settings, "session_authorization"), "SELECT " + role);
+  EXPECT_EQ(restore_settings(settings, "role"), "SELECT " + role);
+  EXPECT_EQ(restore_settings(settings, sql::everything), "SELECT " + work_mem + "," + role);
+  EXPECT_EQ(restore_if_reset(settings, Roles::keep).find("'role'"), std::string::npos);
+  EXPECT_NE(restore_if_reset(settings, Roles::restore).find("('role','r','none')"), std::string::npos);
+  EXPECT_EQ(restore_if_reset(table.intern({{"role", "r"}}), Roles::keep), "");
+  EXPECT_EQ(restore_if_reset({}, Roles::restore), "");
 }
 
 TEST(QuoteLiteral, is_the_same_under_any_session) {

@@ -82,7 +82,7 @@ TEST_F(ConversationAnswers, read_behind_a_write_with_a_reset_does_not_count_as_a
   const auto part = [](std::string_view sql) { return parse("", sql) + bind("") + execute(); };
   talk.client(part("CREATE TABLE t (c int)") + part("RESET work_mem") + sync());
   talk.server(parsed + bound + complete("CREATE TABLE") + parsed + bound + complete("RESET") + ready());
-  talk.server(one_row() + ready());
+  talk.server(parsed + bound + one_row() + closed + ready());
   EXPECT_TRUE(talk.after.wrote);
   EXPECT_TRUE(talk.after.schema_changed);
   talk.after = {};

@@ -2,6 +2,7 @@
 // messages that stand in the way of any end.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,68 @@ class ConversationEnd : public ConversationWorld {
   }
   [[nodiscard]] Again again() const { return talk.conversation->replay().again(); }
 };
+
+// ---- a Terminate, of a client that listens
+
+// PostgreSQL's own words for a message that doesn't belong into a COPY, and nothing behind them; the server stays.
+TEST_F(ConversationEnd, terminate_in_a_copy_is_told_as_its_error) {
+  talk.unlinks = false;
+  for (const auto& [begins, answers, ends] : std::vector<std::array<std::string, 3>>{
+           {query("COPY t FROM STDIN"), copy_in, ready()},
+           {parse("", "COPY t FROM STDIN") + bind("") + execute(), parsed + bound + copy_in, ""},
+           {parse("", "COPY t FROM STDIN") + bind("") + execute() + sync(), parsed + bound + copy_in, ""}}) {
+    Talk copying(pool());
+    copying.unlinks = false;
+    copying.client(begins + copy_data("1"));
+    copying.terminate();
+    copying.server(answers);
+    copying.heard();
+    copying.said();
+    copying.terminate();
+    EXPECT_EQ(copying.said(), "f");
+    copying.terminate();
+    EXPECT_EQ(copying.said(), "");
+    EXPECT_TRUE(copying.conversation->answers_come());
+    copying.server(error("57014", "CopyGetData") + ends);
+    EXPECT_TRUE(copying.conversation->copy_was_terminated());
+    EXPECT_FALSE(copying.conversation->may_end()) << "the session says goodbye first";
+    EXPECT_EQ(copying.heard(), "E08P01");
+    EXPECT_EQ(copying.last_message(), "unexpected message type 0x58 during COPY from stdin");
+  }
+}
+
+// The COPY may have failed before the server came to its end.
+TEST_F(ConversationEnd, terminate_behind_a_copy_that_fails_by_itself_changes_nothing) {
+  talk.unlinks = false;
+  talk.client(query("COPY t FROM STDIN") + copy_data("x"));
+  talk.server(copy_in);
+  talk.terminate();
+  talk.server(error("22P02", "pg_strtoint32") + ready());
+  EXPECT_FALSE(talk.conversation->copy_was_terminated());
+  EXPECT_FALSE(talk.conversation->answers_come());
+  EXPECT_EQ(talk.heard(), "G E22P02 ZI");
+}
+
+TEST_F(ConversationEnd, terminate_behind_a_batch_without_a_sync_asks_for_its_error) {
+  talk.unlinks = false;
+  talk.client(query("INSERT INTO t VALUES (1)") + parse("", "INSERT INTO t VALUES (2)") + bind("") + execute());
+  talk.said();
+  talk.terminate();
+  EXPECT_EQ(talk.said(), "") << "the Query is answered anyway";
+  EXPECT_TRUE(talk.conversation->answers_come());
+  talk.server(complete("INSERT 0 1") + ready());
+  talk.terminate();
+  EXPECT_EQ(talk.said(), "H");
+  EXPECT_TRUE(talk.conversation->keeps_answers());
+  talk.server(parsed);
+  EXPECT_EQ(talk.flushed, 0U) << "PostgreSQL sends it with an error only";
+  EXPECT_TRUE(talk.conversation->answers_come());
+  const auto failed = bound + error("23505");
+  talk.server(failed);
+  EXPECT_EQ(talk.flushed, failed.size());
+  EXPECT_FALSE(talk.conversation->answers_come());
+  EXPECT_FALSE(talk.conversation->takes_effect());
+}
 
 // ---- half a message
 

@@ -1,7 +1,9 @@
 // Prepared statements by the client's names over shared servers, and errors of the proxy's own in their place.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
+#include <vector>
 
 #include "protocol/pending_errors.hpp"
 #include "tests/proxy/talk.hpp"
@@ -26,6 +28,53 @@ class ConversationNames : public ConversationWorld {
   }
   [[nodiscard]] Answer known(std::string_view name) const { return talk.statements.find(name).answer; }
 };
+
+std::string says(char tag, std::string_view state, std::string_view text, std::string_view routine) {
+  const std::string body = "S?\0VERROR\0C"s + std::string(state) + "\0M"s + std::string(text) + "\0D"s + "in hf_1" +
+                           "\0R"s + std::string(routine) + "\0\0"s;
+  return message(tag, body);
+}
+
+// In whatever language: the routine tells that it is one, and the name has no other form.
+TEST_F(ConversationNames, in_an_error_are_the_clients_own) {
+  prepare("mine", "SELECT $1");
+  prepare("other", "SELECT 2");
+  for (const auto& [state, text, routine, own] : std::vector<std::array<std::string, 4>>{
+           {"26000", "prepared statement \"hf_1\" does not exist", "FetchPreparedStatement",
+            "prepared statement \"mine\" does not exist"},
+           {"08P01", "Bind liefert 0 Parameter, aber \xc2\xbbhf_1\xc2\xab verlangt 1", "exec_bind_message",
+            "Bind liefert 0 Parameter, aber \xc2\xbbmine\xc2\xab verlangt 1"},
+           {"08P01", "of hf_10, xhf_1 and hf_1x no word; of hf_2", "exec_bind_message",
+            "of hf_10, xhf_1 and hf_1x no word; of hf_2"},
+           {"42P01", "relation \"hf_1\" does not exist", "parserOpenTable", "relation \"hf_1\" does not exist"},
+           {"26000", "prepared statement \"hf_77\" does not exist", "FetchPreparedStatement",
+            "prepared statement \"\" does not exist"}}) {
+    talk.client(bind("mine") + execute() + sync());
+    talk.server(says('E', state, text, routine) + ready());
+    EXPECT_EQ(talk.heard(), "E" + state + " ZI");
+    if (own.find("hf_10") == std::string::npos) {
+      EXPECT_EQ(talk.last_message(), own);
+    } else {
+      EXPECT_EQ(talk.last_message(), "of , xhf_1 and hf_1x no word; of hf_2") << "the first one";
+    }
+  }
+  // What a client's own SQL calls so is its own.
+  talk.client(run("EXECUTE hf_1"));
+  talk.server(parsed + bound +
+              says('E', "26000", "prepared statement \"hf_1\" does not exist", "FetchPreparedStatement") + ready());
+  EXPECT_EQ(talk.last_message(), "prepared statement \"hf_1\" does not exist");
+}
+
+TEST_F(ConversationNames, in_a_notice_are_the_clients_own) {
+  prepare("mine", "SELECT 1");
+  talk.client(bind("mine") + execute() + wire::close("mine") + sync());
+  talk.server(says('N', "00000", "bind hf_1 to <unnamed>", "exec_bind_message"));
+  EXPECT_EQ(talk.last_message(), "bind mine to <unnamed>");
+  talk.server(bound + says('N', "00000", "duration: 1 ms  execute hf_1: SELECT hf_1", "exec_execute_message"));
+  EXPECT_EQ(talk.last_message(), "duration: 1 ms  execute mine: SELECT hf_1");
+  talk.server(one_row() + says('N', "00000", "from hf_1", "exec_stmt_raise") + ready());
+  EXPECT_EQ(talk.last_message(), "from hf_1");
+}
 
 TEST_F(ConversationNames, names_on_the_server_are_the_proxys) {
   talk.client(parse("mine", "SELECT 1") + bind("mine", "portal") + describe("mine") + execute("portal") + sync());

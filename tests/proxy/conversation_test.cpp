@@ -189,10 +189,12 @@ TEST_F(ConversationTest, reset_ends_at_what_the_client_asked_for_at_its_start) {
 TEST_F(ConversationTest, reset_in_a_batch_is_followed_by_the_clients_own_behind_the_sync) {
   talk.wants("work_mem", "4MB");
   talk.client(run("RESET ALL"));
-  EXPECT_EQ(talk.said(), "P:RESET ALL B E S Q:SELECT pg_catalog.set_config('work_mem','4MB',false) IS NULL");
+  EXPECT_EQ(talk.said(),
+            "P:RESET ALL B E S P:" + protocol::restore_if_reset(talk.identity.wanted, protocol::Roles::keep) +
+                " B:hf_restore E:hf_restore C:Phf_restore S");
   talk.server(parsed + bound + complete("RESET") + ready());
   EXPECT_FALSE(talk.conversation->at_rest());
-  talk.server(description + one_row() + ready());
+  talk.server(parsed + bound + one_row() + closed + ready());
   EXPECT_EQ(talk.heard(), "1 2 C:RESET ZI");
 }
 
@@ -209,7 +211,9 @@ TEST_F(ConversationTest, reset_tells_what_holds_in_the_end_and_then_that_the_ser
     talk.server((reset[0] == 'P' ? parsed + bound : std::string()) + complete("RESET"));
     talk.server(parameter("DateStyle", "ISO, MDY") + ready());
     EXPECT_TRUE(talk.heard().ends_with("C:RESET")) << "the ReadyForQuery waits";
-    talk.server(description + one_row() + parameter("DateStyle", "SQL, DMY") + ready());
+    const bool batch = reset[0] == 'P';
+    talk.server((batch ? parsed + bound : description) + one_row() + (batch ? closed : "") +
+                parameter("DateStyle", "SQL, DMY") + ready());
     EXPECT_EQ(talk.heard(), reset == query("RESET ALL") ? "S:DateStyle=SQL, DMY ZI" : "ZI");
   }
 }

@@ -231,6 +231,23 @@ TEST_F(LinkTest, close_ends_both_drains_and_then_quiet) {
   EXPECT_EQ(gate.inside(), 0U);
 }
 
+// Its peer neither reads nor closes.
+TEST_F(LinkTest, muting_ends_both_drains) {
+  ASSERT_EQ(link.send(protocol::as_bytes(pattern(4'000'000))), Sent::taken);
+  bool first = false;
+  bool second = false;
+  Gate gate;
+  spawn(gate, drain_then_stop(link, reactor, first));
+  spawn(gate, drain_then_stop(link, reactor, second));
+  ASSERT_EQ(gate.inside(), 2U);
+  link.mute();
+  reactor.post([this] { reactor.stop(); });
+  reactor.run();
+  EXPECT_TRUE(first);
+  EXPECT_TRUE(second);
+  EXPECT_EQ(gate.inside(), 0U);
+}
+
 // ---- TLS ------------------------------------------------------------------------------------------------------------
 
 // The link speaks TLS as it does to a server; its peer is that server, and reads nothing.

@@ -9,7 +9,6 @@ namespace holdfast::proxy {
 namespace {
 
 using Effect = Pins::Effect;
-using protocol::Discarded;
 
 TEST(Pins, only_what_pins_is_noted) {
   Pins pins;
@@ -63,24 +62,6 @@ TEST(Pins, inside_a_transaction_no_pin_ends) {
   pins.discarded();
   pins.ready('T', false);
   EXPECT_TRUE(pins.any());
-}
-
-TEST(Pins, reset_is_remembered_for_clients_that_brought_the_setting) {
-  protocol::SettingsTable table;
-  Pins pins;
-  pins.note_reset("RESET work_mem", {});
-  EXPECT_FALSE(pins.has_restore()) << "a client without start-up settings sees no difference";
-  const auto wanted = table.intern({{"work_mem", "4MB"}});
-  pins.note_reset("SET work_mem = 1", wanted);
-  EXPECT_FALSE(pins.has_restore());
-  pins.note_reset("RESET statement_timeout", wanted);
-  EXPECT_FALSE(pins.has_restore());
-  for (const char* sql : {"RESET work_mem", "SET work_mem TO DEFAULT", "RESET ALL", "DISCARD ALL"}) {
-    pins.note_reset(sql, wanted);
-    EXPECT_TRUE(pins.has_restore()) << sql;
-    EXPECT_NE(pins.take_restore().find("'4MB'"), std::string::npos) << sql;
-    EXPECT_FALSE(pins.has_restore());
-  }
 }
 
 }  // namespace

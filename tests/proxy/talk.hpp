@@ -22,6 +22,8 @@
 
 namespace holdfast::proxy {
 
+using namespace std::string_literals;  // NOLINT: a header of tests
+
 class Talk {
  public:
   using Taken = Conversation::Taken;
@@ -75,6 +77,7 @@ class Talk {
     desk.clear();
     const bool good = hear(from);
     if (!desk.to_client.empty()) conversation->delivered();
+    flushed = conversation->take_flushed();
     flush_to_client();
     note_aftermath();
     desk.clear();
@@ -82,6 +85,13 @@ class Talk {
     unlink_if_done();
     go();
     return true;
+  }
+  // A Terminate came, and its client listens.
+  void terminate() {
+    desk.clear();
+    conversation->terminate();
+    flush_to_server();
+    desk.clear();
   }
   // The linked server is gone, as its reader tells.
   protocol::Loss lose() {
@@ -120,6 +130,12 @@ class Talk {
     return fields ? std::string(fields->message) : "?";
   }
 
+  // What the last ErrorResponse or NoticeResponse said, of whoever it is.
+  [[nodiscard]] std::string last_message() const {
+    const auto at = told.rfind("\0M"s);
+    return at == std::string::npos ? std::string() : std::string(told.c_str() + at + 2);
+  }
+
   Tables tables{0};
   Desk desk;
   Counters counters;
@@ -134,6 +150,7 @@ class Talk {
   std::string told;               // all that the client got
   std::string consumed;           // of the client's, since the server was taken
   std::size_t told_before = 0;    // the size of `told` when the server was taken
+  std::size_t flushed = 0;        // of what was told last, behind a Terminate
   bool answers_locally = true;
   bool unlinks = true;      // false: a conversation that may end goes on
   bool send_fails = false;  // the next send to a server reaches nobody
