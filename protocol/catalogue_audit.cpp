@@ -10,7 +10,8 @@ namespace {
 // …). Objects from 16384 on are users' (FirstNormalObjectId, src/include/access/transam.h). A source is read without
 // its comments and strings, and without the SET of an UPDATE. Backslashes stand in dollar quotes only: a session may
 // have standard_conforming_strings off.
-constexpr std::string_view query = R"sql(SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '2s'; SET LOCAL jit = off;
+constexpr std::string_view query =
+    R"sql(SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '2s'; SET LOCAL jit = off;
 WITH trees(hidden, tree) AS (
   SELECT 2, ev_action::text || ev_qual::text FROM pg_rewrite WHERE oid >= 16384
   UNION ALL SELECT 2, polqual::text FROM pg_policy UNION ALL SELECT 2, polwithcheck::text FROM pg_policy
@@ -95,6 +96,11 @@ SELECT coalesce(bit_or(bits | CASE WHEN writes OR bits & 10 = 10 THEN 16 ELSE 0 
     THEN 64 ELSE 0 END
   | CASE WHEN EXISTS (SELECT FROM trees WHERE hidden = 2 AND tree ~ (':relid ' || 'pg_settings'::regclass::oid || ' '))
     THEN 2 ELSE 0 END
+  | CASE WHEN (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_isolation') NOT LIKE 'read %'
+      OR EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) s
+                 WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                   AND s ~* '^default_transaction_isolation=' AND s !~* '=read (un)?committed$')
+    THEN 256 ELSE 0 END
 FROM judged)sql";
 
 }  // namespace

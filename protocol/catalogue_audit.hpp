@@ -1,4 +1,5 @@
-// What statements may do to a session without showing it: the code that a database runs behind its tables.
+// What statements may do to a session without showing it: the code that a database runs behind its tables, and what its
+// blocks are by default.
 //
 // A trigger, a default, a rule, a policy, a view, a cast or an operator can call set_config(), take an advisory lock or
 // ask lastval(), and no statement's text says so. The catalogue does. The audit is one query that any user may run; it
@@ -17,7 +18,7 @@
 namespace holdfast::protocol {
 
 // Bits: what hidden code may do.
-enum class Hidden : std::uint8_t {
+enum class Hidden : std::uint16_t {
   nothing = 0,
   writes_leave = 1U << 0,  // an INSERT, UPDATE, DELETE or DDL may leave state in its session
   reads_leave = 1U << 1,   // so may any statement
@@ -27,7 +28,10 @@ enum class Hidden : std::uint8_t {
   sequences = 1U << 5,      // there are sequences: a write may advance one
   asks_settings = 1U << 6,  // code of users', be it hidden or called, asks for settings of an application's own
   reads_lock = 1U << 7,     // any statement may take advisory locks
-  anything = 0xff,
+  // No code, but hidden too: default_transaction_isolation, of the configuration, the database or a role in it, gives a
+  // block one snapshot for all its statements.
+  one_snapshot = 1U << 8,
+  anything = 0x1ff,
 };
 constexpr bool has(Hidden set, Hidden bits) {
   return (static_cast<unsigned>(set) & static_cast<unsigned>(bits)) != 0;

@@ -61,7 +61,11 @@ class Analysis {
   void copy(Index node);
   void transaction(Index node);
   void variable(Index node);
-  bool modes(Index list, bool& read_only);
+  struct Modes {
+    bool for_standby = true;  // neither SERIALIZABLE nor READ WRITE is among them
+    bool read_only = false;
+  };
+  Modes modes(Index list);
 
   void walk(Index node, Walk how);
   void relation(Index at, Walk how);
@@ -254,29 +258,32 @@ void Analysis::copy(Index node) {
   walk(node, {});
 }
 
-// Reads the transaction modes of BEGIN and SET TRANSACTION. False: SERIALIZABLE or READ WRITE is among them.
-bool Analysis::modes(Index list, bool& read_only) {
-  bool for_standby = true;
+// Reads the transaction modes of BEGIN and SET TRANSACTION.
+Analysis::Modes Analysis::modes(Index list) {
+  Modes modes;
   for (Index at = tree_.first(list); at != none; at = tree_.next(list, at)) {
     Index mode = tree_.first(at);
     std::string_view name = tree_.text(mode, "defname");
     Index constant = tree_.first(tree_.member(mode, "arg"));
     if (name == "transaction_isolation") {
-      if (tree_.text(tree_.member(constant, "sval"), "sval") == "serializable") for_standby = false;
+      const std::string_view level = tree_.text(tree_.member(constant, "sval"), "sval");
+      if (level == "serializable") modes.for_standby = false;
+      const bool per_statement = level == "read committed" || level == "read uncommitted";
+      verdict_.isolation =
+          std::max(verdict_.isolation, per_statement ? Isolation::per_statement : Isolation::one_snapshot);
     } else if (name == "transaction_read_only") {
       bool on = tree_.text(tree_.member(constant, "ival"), "ival") == "1";
-      read_only |= on;
-      if (!on) for_standby = false;
+      modes.read_only |= on;
+      if (!on) modes.for_standby = false;
     }
   }
-  return for_standby;
+  return modes;
 }
 
 void Analysis::transaction(Index node) {
   std::string_view kind = tree_.text(node, "kind");
   if (kind == "TRANS_STMT_BEGIN" || kind == "TRANS_STMT_START") {
-    bool read_only = false;
-    bool for_standby = modes(tree_.member(node, "options"), read_only);
+    const auto [for_standby, read_only] = modes(tree_.member(node, "options"));
     if (for_standby) {
       verdict_.deferrable = kind == "TRANS_STMT_BEGIN" ? Deferrable::begin : Deferrable::start_transaction;
     }
@@ -310,8 +317,7 @@ void Analysis::variable(Index node) {
   Index arguments = tree_.member(node, "args");
   if (kind == "VAR_RESET_ALL") return reads(Effect::discard);
   if (kind == "VAR_SET_MULTI") {
-    bool read_only = false;
-    bool for_standby = modes(arguments, read_only);
+    const auto [for_standby, read_only] = modes(arguments);
     if (name == "SESSION CHARACTERISTICS") return for_standby ? reads(Effect::set) : writes(Effect::set);
     verdict_.control = TransactionControl::other;
     // SET TRANSACTION SNAPSHOT: the snapshot was exported on the primary.
@@ -484,6 +490,9 @@ Verdict unite(const Verdict& a, const Verdict& b) {
   both.returns_after_commit = a.returns_after_commit || b.returns_after_commit;
   both.commits_nothing = false;
   both.makes_read_only = false;
+  both.bends_block = a.bends_block || b.bends_block || a.control == TransactionControl::other ||
+                     b.control == TransactionControl::other;
+  both.isolation = std::max(a.isolation, b.isolation);
   both.chains = false;
   both.deferrable = Deferrable::no;
   return both;

@@ -30,6 +30,13 @@ enum class TransactionControl : std::uint8_t {
 // statement may decide (DeferredBegin). The values give its command tag.
 enum class Deferrable : std::uint8_t { no, begin, start_transaction };
 
+// What a BEGIN or SET TRANSACTION says of its block's snapshots. The order matters: of several the greatest counts.
+enum class Isolation : std::uint8_t {
+  unsaid,         // default_transaction_isolation decides
+  per_statement,  // READ COMMITTED, READ UNCOMMITTED
+  one_snapshot,   // REPEATABLE READ, SERIALIZABLE: one for all statements of the block
+};
+
 // Session effects: bits. Each but those marked is a reason to pin the client to its server.
 enum class Effect : std::uint32_t {
   none = 0,
@@ -94,9 +101,12 @@ struct Verdict {
   bool returns_after_commit = false;  // several statements with transaction control: it may go on after a COMMIT
   bool commits_nothing = false;       // several with BEGIN or ROLLBACK: nothing that they do is committed at their end
   bool makes_read_only = false;  // SET TRANSACTION READ ONLY, not SERIALIZABLE: first in a block, as BEGIN READ ONLY
+  bool bends_block = false;  // of several statements: SET LOCAL, SET TRANSACTION, … are among them, which `control`
+                             // says of one statement only
   bool only_asks = false;        // it must run on the primary, but changes nothing that another session could see
   bool chains = false;           // the last control of its transaction is AND CHAIN or, in a string of several, BEGIN
   Deferrable deferrable = Deferrable::no;
+  Isolation isolation = Isolation::unsaid;
   Hint hint = Hint::none;  // never changes the fields above: the router decides which wins
   // A proven read: may be sent a second time when a server died and no byte of its answer was passed on.
   [[nodiscard]] bool repeatable() const {

@@ -107,6 +107,12 @@ class Catalogue {
       return Hidden::anything;
     return hidden_of(answer);
   }
+  // Whether a BEGIN without a level may begin a block with one snapshot for all its statements. Only an answer about
+  // this very state of the schema says no.
+  [[nodiscard]] bool may_default_to_one_snapshot() const {
+    const auto answer = answer_.load(std::memory_order_acquire);
+    return schema_of(answer) != schema() || has(hidden_of(answer), Hidden::one_snapshot);
+  }
   // An answer that was asked for in this state of the schema, and took so long.
   void learn(Hidden hidden, std::uint64_t schema, TimePoint now, TimePoint::duration took) {
     auto known = answer_.load(std::memory_order_relaxed);
@@ -139,7 +145,7 @@ class Catalogue {
   static constexpr std::chrono::seconds shortest{1};
   static constexpr int share = 100;
 
-  static constexpr unsigned bits = 8;  // of Hidden
+  static constexpr unsigned bits = 9;  // of Hidden
   static constexpr auto before_the_first =
       static_cast<Hidden>(static_cast<unsigned>(Hidden::anything) &
                           ~(static_cast<unsigned>(Hidden::reads_write) | static_cast<unsigned>(Hidden::reads_lock)));

@@ -8,11 +8,14 @@
 
 #include "protocol/catalogue_audit.hpp"
 #include "tests/support/postgres.hpp"
+#include "tests/support/wait.hpp"
 
 namespace holdfast::protocol {
 namespace {
 
+using namespace std::chrono_literals;
 using holdfast::testing::Server;
+using holdfast::testing::wait_until;
 
 struct Made {
   friend void PrintTo(const Made& made, std::ostream* out) { *out << made.name; }
@@ -24,6 +27,22 @@ struct Made {
 constexpr auto both(Hidden a, Hidden b) {
   return static_cast<Hidden>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
 }
+
+// As a server of the pool would answer, under settings that would spoil it.
+Hidden audited_at(const Server& server) {
+  auto client = server.connect("app");
+  client.exec(
+      "SET standard_conforming_strings = off; SET search_path = public;"
+      "SET default_transaction_isolation = 'read committed'");
+  const auto text = client.scalar(std::string(audit_query()));
+  EXPECT_EQ(client.scalar("SHOW search_path"), "public") << "its settings end with it";
+  std::vector<std::byte> row;
+  Writer(row).u16(1).u32(static_cast<std::uint32_t>(text.size())).bytes(as_bytes(text));
+  const auto hidden = read_audit(row);
+  EXPECT_TRUE(hidden) << text;
+  return hidden.value_or(Hidden::nothing);
+}
+
 class CatalogueAudit : public ::testing::TestWithParam<Made> {
  protected:
   static void SetUpTestSuite() {
@@ -45,18 +64,7 @@ class CatalogueAudit : public ::testing::TestWithParam<Made> {
         "CREATE TABLE t (id serial PRIMARY KEY, a text CHECK (length(a) < 100), at timestamptz DEFAULT now())");
   }
   static void TearDownTestSuite() { delete server_; }
-  // As a server of the pool would answer, under settings that would spoil it.
-  static Hidden audited() {
-    auto client = server_->connect("app");
-    client.exec("SET standard_conforming_strings = off; SET search_path = public");
-    const auto text = client.scalar(std::string(audit_query()));
-    EXPECT_EQ(client.scalar("SHOW search_path"), "public") << "its settings end with it";
-    std::vector<std::byte> row;
-    Writer(row).u16(1).u32(static_cast<std::uint32_t>(text.size())).bytes(as_bytes(text));
-    const auto hidden = read_audit(row);
-    EXPECT_TRUE(hidden) << text;
-    return hidden.value_or(Hidden::nothing);
-  }
+  static Hidden audited() { return audited_at(*server_); }
 
   static Server* server_;
 };
@@ -245,6 +253,30 @@ INSTANTIATE_TEST_SUITE_P(
              "CREATE FUNCTION free(int) RETURNS text LANGUAGE sql AS 'SELECT leaves()'", Hidden::nothing}),
     [](const auto& made) { return std::string(made.param.name); });
 
+TEST(CatalogueAuditOfDefaults, finds_blocks_with_one_snapshot) {
+  Server server;
+  server.start();
+  ASSERT_EQ(audited_at(server), Hidden::nothing);
+  auto owner = server.connect("postgres");
+  for (const char* where : {"ROLE app", "ROLE postgres", "DATABASE app", "ROLE app IN DATABASE app", "ROLE ALL"}) {
+    const auto alter = std::string("ALTER ") + where;
+    for (const char* level : {"repeatable read", "Serializable"}) {
+      owner.exec(alter + " SET default_transaction_isolation = '" + level + "'");
+      EXPECT_EQ(audited_at(server), Hidden::one_snapshot) << where << level;
+    }
+    for (const char* level : {"Read Committed", "read uncommitted"}) {
+      owner.exec(alter + " SET default_transaction_isolation = '" + level + "'");
+      EXPECT_EQ(audited_at(server), Hidden::nothing) << where << level;
+    }
+    owner.exec(alter + " RESET default_transaction_isolation");
+    EXPECT_EQ(audited_at(server), Hidden::nothing) << where;
+  }
+  owner.exec("ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'");
+  EXPECT_EQ(audited_at(server), Hidden::nothing) << "another database";
+  server.set({{"default_transaction_isolation", "repeatable read"}});
+  EXPECT_TRUE(wait_until(10s, [&] { return audited_at(server) == Hidden::one_snapshot; }));
+}
+
 TEST(CatalogueAuditRow, is_one_number_in_range) {
   const auto read = [](std::string_view text) {
     std::vector<std::byte> row;
@@ -252,8 +284,8 @@ TEST(CatalogueAuditRow, is_one_number_in_range) {
     return read_audit(row);
   };
   EXPECT_EQ(read("0"), Hidden::nothing);
-  EXPECT_EQ(read("255"), Hidden::anything);
-  for (const char* text : {"", "256", "-1", "1x", "0001", "t"}) EXPECT_FALSE(read(text)) << text;
+  EXPECT_EQ(read("511"), Hidden::anything);
+  for (const char* text : {"", "512", "-1", "1x", "0001", "t"}) EXPECT_FALSE(read(text)) << text;
   EXPECT_FALSE(read_audit({}));
   std::vector<std::byte> null;
   Writer(null).u16(1).u32(0xffffffff);

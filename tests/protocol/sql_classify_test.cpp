@@ -282,6 +282,30 @@ TEST(Classify, knows_which_begin_may_wait_for_its_first_statement) {
     EXPECT_EQ(of(sql).deferrable, Deferrable::no) << sql;
 }
 
+TEST(Classify, reads_what_a_block_says_of_its_snapshots) {
+  for (std::string_view sql :
+       {"begin", "start transaction read only", "set transaction read only", "select 1", "commit"})
+    EXPECT_EQ(of(sql).isolation, Isolation::unsaid) << sql;
+  for (std::string_view sql :
+       {"begin isolation level read committed", "BEGIN READ ONLY ISOLATION LEVEL READ UNCOMMITTED",
+        "set transaction isolation level read committed, read only"})
+    EXPECT_EQ(of(sql).isolation, Isolation::per_statement) << sql;
+  for (std::string_view sql :
+       {"begin isolation level repeatable read", "start transaction read only, isolation level serializable",
+        "set transaction isolation level RePeaTaBLe READ", "begin isolation level serializable; select 1",
+        "begin isolation level repeatable read isolation level read committed"})
+    EXPECT_EQ(of(sql).isolation, Isolation::one_snapshot) << sql;
+}
+
+TEST(Classify, reads_which_strings_change_their_block) {
+  for (std::string_view sql :
+       {"set local work_mem = '1MB'; select 1", "select 1; select 2; set constraints all immediate",
+        "select 1; set transaction read only", "set local a.b = 1; set local a.b = 2; select 1"})
+    EXPECT_TRUE(of(sql).bends_block) << sql;
+  for (std::string_view sql : {"select 1; select 2", "set work_mem = '1MB'; select 1", "set local work_mem = '1MB'"})
+    EXPECT_FALSE(of(sql).bends_block) << sql;
+}
+
 TEST(Classify, reads_chains) {
   for (std::string_view sql : {"commit and chain", "rollback and chain", "end work and chain"})
     EXPECT_TRUE(of(sql).chains) << sql;

@@ -43,6 +43,16 @@ TEST_F(CatalogueTest, is_asked_again_after_ddl) {
   EXPECT_EQ(catalogue.known(now), Hidden::writes_leave);
 }
 
+TEST_F(CatalogueTest, blocks_may_have_one_snapshot_unless_this_very_state_says_no) {
+  EXPECT_TRUE(catalogue.may_default_to_one_snapshot()) << "nothing is known";
+  learn(Hidden::nothing);
+  EXPECT_FALSE(catalogue.may_default_to_one_snapshot());
+  catalogue.changed();
+  EXPECT_TRUE(catalogue.may_default_to_one_snapshot()) << "it may have been an ALTER ROLE";
+  learn(Hidden::one_snapshot);
+  EXPECT_TRUE(catalogue.may_default_to_one_snapshot());
+}
+
 TEST_F(CatalogueTest, an_answer_that_comes_late_replaces_no_newer_one) {
   const auto before = catalogue.schema();
   catalogue.changed();
