@@ -1,5 +1,6 @@
 #include "protocol/block.hpp"
 
+#include "protocol/frontend.hpp"
 #include "protocol/invariant.hpp"
 #include "protocol/message.hpp"
 
@@ -21,6 +22,7 @@ bool Block::defer(std::string_view text, const sql::Verdict& verdict, std::vecto
   if (state_ != State::idle || !DeferredBegin::may_defer(verdict, text)) return false;
   begin_.defer(text, verdict, out);
   state_ = State::deferred;
+  queried_ = fails_ = false;
   return true;
 }
 
@@ -30,17 +32,27 @@ bool Block::end(const sql::Verdict& verdict, std::vector<std::byte>& out) {
   return true;
 }
 
-void Block::open(std::uint32_t cookie, std::vector<std::byte>& out) {
-  if (!holds(state_ == State::deferred, "a BEGIN is sent that was not deferred")) return;
-  begin_.send(cookie, out);
+Block::Opening Block::open(std::uint32_t cookie, std::vector<std::byte>& out) {
+  if (!holds(state_ == State::deferred, "a BEGIN is sent that was not deferred")) return {};
+  Opening opening{.statements = begin_.send(cookie, out), .snapshot = queried_ && !fails_, .fails = fails_};
+  if (opening.snapshot) write_parse(out, "", "SELECT", {});
+  if (opening.fails) {
+    write_describe(out, {.kind = 'S', .name = "hf_0"});
+    write_sync(out);
+  }
+  queried_before_ = queried_;
+  kept_ = false;
   plain_ = begin_.repeatable();
   state_ = State::opening;
+  return opening;
 }
 
 void Block::take_back() {
   begin_error_.reset();
+  if (may_run_again()) return move();
   if (state_ != State::opening) return;
   begin_.take_back();
+  queried_ = queried_before_;
   state_ = State::deferred;
 }
 
@@ -48,10 +60,38 @@ void Block::passes(std::string_view text, const sql::Verdict& verdict) {
   if (state_ != State::idle) return;
   begin_.passed(text, verdict);
   plain_ = begin_.repeatable();
+  queried_ = fails_ = false;
+}
+
+bool Block::refuses(const sql::Verdict& unit) const {
+  using Control = sql::TransactionControl;
+  const bool ends = unit.control == Control::commit || unit.control == Control::rollback;
+  return state_ == State::failed && !ends && !unit.returns_after_commit && !unit.chains &&
+         !sql::has(unit.effects, sql::pinning);
+}
+
+bool Block::stays_plain(const sql::Verdict& unit) const {
+  using Control = sql::TransactionControl;
+  if (unit.access == sql::Access::write || unit.effects != sql::Effect::none) return false;
+  if (unit.returns_after_commit || unit.bends_block || unit.chains) return false;
+  switch (unit.control) {
+    case Control::none:
+    case Control::commit:
+    case Control::rollback: return true;
+    case Control::begin:
+    case Control::begin_read_only: return state_ == State::idle;
+    case Control::other:
+      return state_ == State::deferred && unit.makes_read_only && unit.statements == 1 &&
+             unit.isolation != sql::Isolation::one_snapshot;
+    case Control::savepoint:
+    case Control::prepare_transaction: break;
+  }
+  return false;
 }
 
 void Block::move() {
   if (!holds(may_move(), "a block moves that may not")) return;
+  fails_ = state_ == State::failed;
   begin_.again();
   state_ = State::deferred;
 }
@@ -64,15 +104,16 @@ void Block::abandon() {
 
 void Block::ready(char status, bool idle) {
   if (!holds(state_ != State::deferred && state_ != State::lost, "a server speaks for a block that it has not")) return;
-  begin_.answered();
+  begin_.answered(status == 'E');
+  fails_ = false;
   state_ = status == 'I' ? State::idle : status == 'T' ? State::open : State::failed;
   if (status != 'I') return;
-  plain_ = false;
+  plain_ = queried_ = false;
   if (idle) portals_.ended();
 }
 
 void Block::lose(const Loss& loss, const Error& error, LostTransaction::Message message, std::vector<std::byte>& out) {
-  begin_.answered();
+  begin_.answered(true);
   begin_error_.reset();
   bound_ = sql::TransactionControl::none;
   lost_.emplace(loss, error, message);

@@ -17,6 +17,8 @@
 // "BEGIN" failed, the next statement would still run.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -42,21 +44,33 @@ class DeferredBegin {
   // `read_only_by_default`: default_transaction_read_only is on for this session.
   [[nodiscard]] sql::Verdict of_block(const sql::Verdict& first, bool read_only_by_default) const;
 
-  // Appends Parse, Bind, Execute and Close for the server, all under `cookie`, which is not 0.
-  void send(std::uint32_t cookie, std::vector<std::byte>& out);
+  // Appends Parse, Bind, Execute and Close for the server, all under `cookie`, which is not 0: once for the BEGIN, and
+  // once more if a SET TRANSACTION is kept. Returns how often.
+  std::size_t send(std::uint32_t cookie, std::vector<std::byte>& out);
   // Whether the answer with this cookie belongs to the BEGIN that was sent.
   [[nodiscard]] bool owns(std::uint32_t cookie) const { return state_ == State::sent && cookie_ == cookie; }
-  void answered() {
+  // A ReadyForQuery for the client came, behind it or later.
+  void answered(bool failed) {
     if (state_ == State::sent) state_ = State::none;
+    if (failed && !modes_answered_) modes_.clear();
+    modes_answered_ = true;
   }
   void take_back() {
     if (state_ == State::sent) state_ = State::deferred;
+    if (!modes_answered_) modes_.clear();  // its statement comes again
   }
   void abandon() { state_ = State::none; }
   // A BEGIN that a server has got from the client itself.
   void passed(std::string_view text, const sql::Verdict& verdict);
+  // A SET TRANSACTION READ ONLY, the block's first statement, goes to the server behind the BEGIN that was sent: it is
+  // kept, to be sent with the BEGIN if the block begins once more. False: it is too long for that.
+  [[nodiscard]] bool keep_modes(std::string_view text);
+  // What the block says of its snapshots if `first` is its first statement.
+  [[nodiscard]] sql::Isolation isolation(const sql::Verdict& first) const {
+    return std::max(isolation_, first.isolation);
+  }
   // Whether the block could begin once more: its text is known, and doesn't ask for one snapshot for all its statements.
-  [[nodiscard]] bool repeatable() const;
+  [[nodiscard]] bool repeatable() const { return !text_.empty() && isolation_ != sql::Isolation::one_snapshot; }
   // The block begins once more, with its next statement.
   void again() { state_ = State::deferred; }
 
@@ -68,11 +82,16 @@ class DeferredBegin {
  private:
   enum class State : std::uint8_t { none, deferred, sent };
 
+  void begins(std::string_view text, const sql::Verdict& verdict);
+
   std::string text_;
+  std::string modes_;           // a SET TRANSACTION behind it
+  bool modes_answered_ = true;  // … which has been answered
   std::uint32_t cookie_ = 0;
   State state_ = State::none;
   sql::TransactionControl control_ = sql::TransactionControl::none;
   sql::Hint hint_ = sql::Hint::none;
+  sql::Isolation isolation_ = sql::Isolation::unsaid;
 };
 
 }  // namespace holdfast::protocol

@@ -69,7 +69,8 @@ void Replay::keep() {
 
 bool Replay::refused(const Refusal& refusal) {
   if (state_ != State::recording || !refusal.repeatable()) return false;
-  if (refusal.by_primary || refusal.replicas_only || refusal.status != 'I') return false;
+  if (refusal.by_primary || refusal.replicas_only) return false;
+  if (refusal.status != 'I' && !refusal.begins_again) return false;
   if (refusal.awaits_sync || refusal.passed_on) return false;
   state_ = State::refused;
   return true;

@@ -1,4 +1,5 @@
-// May this unit run again? Promise 1, nothing runs twice, is decided here and nowhere else. (How often, and when: repeats.)
+// May this unit run again? Promise 1, nothing runs twice, is decided here and nowhere else. (How often, and when:
+// repeats.)
 //
 // Task: keeps the first unit that a client sends to a server as it came, for as long as it may have to be sent again,
 // and says whether it may. Owner: the conversation of a client with one server. Thread: any one; no locks. Lifetime:
@@ -20,6 +21,8 @@
 //                     │   write          v                            │
 //                     │               spoiled <───────────────────────┘ a loss that proves nothing
 //                     └─another unit behind it: still unsent, and spoiled once sent; lost: lost
+//
+//   once_more(): from any state but the last two back to none.
 //
 //   state      | may run again                                      | because
 //   unsent     | anything, on any server (take_back, lost)          | not one byte of it has left
@@ -45,6 +48,7 @@ struct Refusal {
   bool by_primary = false;     // no other member could run it
   bool replicas_only = false;  // `route: replica`: the client wants no primary
   char status = 'I';           // of the last ReadyForQuery: a block's first statement, whose BEGIN went along, has 'I'
+  bool begins_again = false;   // the block that is open could begin again on the primary
   bool awaits_sync = false;    // the unit's Sync has not come: the client may be waiting for this very answer
   bool passed_on = false;      // this pass has put out something for the client already, or its names have changed
 
@@ -72,9 +76,17 @@ class Replay {
   Replay& operator=(const Replay&) = delete;
   ~Replay() { buffers_->give(std::move(bytes_)); }
 
-  // `may` is yes if the whole unit is a proven read, outside a block, that leaves nothing behind. Only the first unit
-  // on a server is ever kept: a second call spoils it.
+  // `may` is yes if the whole unit is a proven read that leaves nothing behind, outside a block or in one that could
+  // begin again. Only the first unit on a server is kept, and the first one behind once_more(): a second call spoils
+  // it.
   void began(Repeatable may);
+  // All that was sent is answered, and the block that is open could begin again: its next unit is like the first one.
+  void once_more() {
+    if (state_ == State::refused || state_ == State::lost) return;
+    state_ = State::none;
+    passing_ = {};
+    bytes_.clear();
+  }
   // `bytes` stay where they are until the end of the pass: sent() or pass_ended().
   void record(Bytes bytes) {
     if (kept_ == Repeatable::no && state_ != State::unsent) return;

@@ -25,6 +25,12 @@ std::optional<RouteReason> needs_primary(const protocol::sql::Verdict& verdict) 
   return std::nullopt;
 }
 
+// It leaves state in its session for certain. (What an unknown function may leave is given up for a write.)
+bool keeps_session(const protocol::sql::Verdict& verdict) {
+  constexpr auto guess = static_cast<std::uint32_t>(Effect::unknown_function);
+  return has(verdict.effects, static_cast<Effect>(static_cast<std::uint32_t>(protocol::sql::pinning) & ~guess));
+}
+
 // The value compared among replicas that are fresh enough: the smallest gets the read.
 std::size_t load_of(const RouteRequest& request, health::MemberIndex replica) {
   const auto& members = request.topology.members;
@@ -83,9 +89,11 @@ Route choose_route(const RouteRequest& request) {
     if (settings.route == config::Route::primary || request.verdict.hint == Hint::primary) {
       return {.reason = RouteReason::configured};
     }
-    if (request.verdict.hint != Hint::replica) {
+    // A hint sends no session to a standby that would then be kept there: it could never write again.
+    if (request.verdict.hint != Hint::replica || keeps_session(request.verdict)) {
       if (const auto reason = needs_primary(request.verdict)) return {.reason = *reason};
     }
+    if (request.begins_for_good) return {.reason = RouteReason::transaction};
   }
   std::optional<health::MemberIndex> best;
   std::size_t best_load = std::numeric_limits<std::size_t>::max();

@@ -37,6 +37,7 @@ struct RouteRequest {
   TimePoint now{};
   TimePoint last_write_anywhere{};  // in this database, for consistency: global
   bool write_in_flight = false;     // there: its end was not noted yet
+  bool begins_for_good = false;     // it begins a block that could not go on elsewhere as if nothing had been
   bool has_waited = false;          // this unit has already waited for a fresher replica
   Loads loads{};
   health::MemberIndex last_replica = 0;  // the one that this pool gave the last read to, for balance: round_robin

@@ -3,16 +3,27 @@
 #include <algorithm>
 #include <string_view>
 
+#include "protocol/deferred_begin.hpp"
 #include "protocol/frontend.hpp"
 #include "protocol/message.hpp"
+#include "protocol/portals.hpp"
 
 namespace holdfast::proxy {
 
+using protocol::DeferredBegin;
 using protocol::Frame;
 using protocol::sql::Access;
 using protocol::sql::Classifier;
 using protocol::sql::TransactionControl;
 using protocol::sql::Verdict;
+
+namespace {
+
+bool begins(const Verdict& verdict) {
+  return verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only;
+}
+
+}  // namespace
 
 const Verdict& verdict_of(protocol::Statement& statement, protocol::sql::Classifier& classifier) {
   if (classifier.blind()) return protocol::sql::unseen_verdict;
@@ -39,6 +50,9 @@ void unite(Verdict& into, const Verdict& next) {
   into.copy_from_client |= next.copy_from_client;
   into.returns_after_commit |= next.returns_after_commit;
   into.makes_read_only |= next.makes_read_only;
+  into.bends_block |= next.bends_block;
+  into.chains |= next.chains;
+  into.isolation = std::max(into.isolation, next.isolation);
   if (next.hint == protocol::sql::Hint::primary || into.hint == protocol::sql::Hint::none) into.hint = next.hint;
   into.statements = static_cast<std::uint16_t>(into.statements + next.statements);
 }
@@ -58,7 +72,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
     return unit;
   };
   const auto write = [&unit, &decided] {
-    unit.needs_server = true;
+    unit.needs_server = unit.binds = true;
     unit.verdict.access = Access::write;
     return decided();
   };
@@ -101,9 +115,10 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         unit.answered_alone = seen == 0;
         const auto query = protocol::parse_query(frame.body());
         if (!query) return write();
-        unit.needs_server = true;
+        unit.needs_server = unit.binds = true;
         const Verdict* verdict = judge(*query, Classifier::Patience::any);
         if (verdict == nullptr) return unit;
+        unit.hides_begin |= begins(*verdict);
         if (seen == 0) {
           unit.judged = true;
           unit.verdict = *verdict;
@@ -119,13 +134,15 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         parses_unnamed |= parse->name.empty();
         const Verdict* verdict = judge(parse->sql, Classifier::Patience::by_shape);
         if (verdict == nullptr) return unit;
+        unit.hides_begin |= begins(*verdict) && parse->sql.size() > DeferredBegin::longest_text;
         unite(unit.verdict, *verdict);
         break;
       }
       case client::bind: {
-        unit.needs_server = true;
+        unit.needs_server = unit.binds = true;
         const auto bind = protocol::parse_bind_head(frame.body(), protocol::Extent::whole);
         if (!bind || !*bind) return write();
+        unit.names_portal |= protocol::Portals::named_in(frame.body()) == protocol::Portals::Name::named;
         // The unnamed statement is the one parsed in this batch.
         if (parses_unnamed && (*bind)->statement.empty()) break;
         const auto found = statements.find((*bind)->statement);
@@ -137,7 +154,9 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
             if (verdict == nullptr) return unit;
             found.statement->set_verdict(*verdict, classifier.epoch());
           }
-          unite(unit.verdict, verdict_of(*found.statement, classifier));
+          const Verdict& verdict = verdict_of(*found.statement, classifier);
+          unit.hides_begin |= begins(verdict) && found.statement->text().size() > DeferredBegin::longest_text;
+          unite(unit.verdict, verdict);
         } else if (found.answer == protocol::ClientStatements::Answer::wait) {
           return write();
         }

@@ -26,6 +26,9 @@ struct Unit {
   bool answered_alone = false;     // one Query or FunctionCall: its own ReadyForQuery ends it
   bool judged = false;             // one Query, and `verdict` is that of its text
   bool only_parses = false;        // Parse messages and a Sync: a driver prepares statements
+  bool binds = false;              // something runs that has not been bound before
+  bool names_portal = false;       // a Bind makes a named portal, which lives until its transaction ends
+  bool hides_begin = false;        // a BEGIN among it could not be sent again: by Query, or too long
   protocol::sql::Verdict verdict;  // of all its statements together: the most cautious of each
   std::size_t wanted = 0;
 };

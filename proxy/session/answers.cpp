@@ -188,6 +188,7 @@ bool Conversation::error(const Frame& frame, const Reply& reply) {
                                   .by_primary = role_ == Role::primary,
                                   .replicas_only = client_.identity.settings->route == config::Route::replica,
                                   .status = server_.exchange.transaction_status(),
+                                  .begins_again = client_.block.may_run_again(),
                                   .awaits_sync = server_.exchange.skipping(),
                                   .passed_on = told_ || (unit_.closes && !client_.desk.to_client.empty())};
   // "cached plan must not change result type": the client will prepare the same text again. Drivers look at the routine

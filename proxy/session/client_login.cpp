@@ -291,7 +291,7 @@ bool ClientLogin::choose_database(const Asked& asked) {
     identity.read_only_asked = protocol::is_true(*value);
   }
   if (const auto* level = identity.wanted.find("default_transaction_isolation")) {
-    identity.snapshot_by_default = !level->starts_with("read");
+    identity.snapshot_asked = !level->starts_with("read");
   }
   if (const auto* path = identity.wanted.find("search_path")) {
     identity.path_is_temporary = path->find("pg_temp") != std::string::npos;

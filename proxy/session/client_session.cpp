@@ -303,7 +303,7 @@ ClientSession::Step ClientSession::between_units() {
   Step step = Step::go_on;
   if (guessed_pin_on_replica()) {
     step = leave_replica();
-  } else if (block_.may_move() && between_units_on_replica()) {
+  } else if (block_.may_move() && block_on_replica()) {
     step = move_block();
   }
   return step == Step::go_on && linked_ ? Step::take_message : step;

@@ -142,9 +142,10 @@ class ClientSession final : private ServerUser {
   void want_marks(const Route& route);
   static bool replica_is_fresh(void* self);
   [[nodiscard]] bool read_only_by_default() const;
+  [[nodiscard]] bool begins_for_good() const;
   Step grant(health::MemberIndex member, Waiter::Kind kind);
   Step leave_replica();
-  [[nodiscard]] bool between_units_on_replica() const;
+  [[nodiscard]] bool block_on_replica() const;
   Step move_block();
   [[nodiscard]] bool guessed_pin_on_replica() const;
   void refuse_unit(const Error& error);

@@ -176,12 +176,18 @@ void Conversation::begin_unit(char tag) {
   // Sends the deferred BEGIN in front of the block's first statement.
   server_.statements.drop_unnamed();
   const auto cookie = client_.statements.issue();
-  client_.block.open(cookie, client_.desk.to_server.writable());
-  announce({.tag = client::parse, .origin = Origin::proxy, .cookie = cookie});
-  announce({.tag = client::bind, .origin = Origin::proxy, .cookie = cookie});
-  announce(
-      {.tag = client::execute, .origin = Origin::proxy, .traits = Trait::begins | Trait::repeatable, .cookie = cookie});
-  announce({.tag = client::close, .origin = Origin::proxy, .cookie = cookie});
+  const auto opening = client_.block.open(cookie, client_.desk.to_server.writable());
+  Trait traits = Trait::begins | Trait::repeatable;
+  for (std::size_t i = 0; i < opening.statements; ++i, traits = Trait::repeatable) {
+    announce({.tag = client::parse, .origin = Origin::proxy, .cookie = cookie});
+    announce({.tag = client::bind, .origin = Origin::proxy, .cookie = cookie});
+    announce({.tag = client::execute, .origin = Origin::proxy, .traits = traits, .cookie = cookie});
+    announce({.tag = client::close, .origin = Origin::proxy, .cookie = cookie});
+  }
+  if (opening.snapshot) announce({.tag = client::parse, .origin = Origin::proxy, .cookie = cookie});
+  if (!opening.fails) return;
+  announce({.tag = client::describe, .origin = Origin::proxy});
+  announce({.tag = client::sync, .origin = Origin::proxy});
 }
 
 void Conversation::limit_time() {
@@ -273,6 +279,9 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
       const auto as = alone ? protocol::Resets::As::query : protocol::Resets::As::in_batch;
       resets_.runs(*text, verdict, as, client_.identity.wanted);
     }
+  }
+  if (verdict.makes_read_only) [[unlikely]] {
+    if (const auto text = protocol::parse_query(frame.body())) client_.block.makes_read_only(*text);
   }
   if (frame.last && has(verdict.effects, Effect::custom_setting)) {
     const auto text = protocol::parse_query(frame.body());

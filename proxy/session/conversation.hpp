@@ -79,6 +79,12 @@ class Conversation {
   void runs_on(Role role) { role_ = role; }
   // The unit at the front was routed here.
   void expect(const Unit& unit);
+  // The next unit of a block that could begin again, as soon as all in front of it is answered: if a standby refuses
+  // it, it runs on the primary with its block.
+  void expect_next(const Unit& unit) {
+    replay_.once_more();
+    expect(unit);
+  }
 
   // ---- messages from the client
   // `framer`: the client's, which returned this frame. The rest of a message that is not forwarded is dropped

@@ -21,7 +21,7 @@ struct Identity {
   std::size_t listener = 0;              // index into the configuration's listeners
   protocol::SettingsRef wanted;          // start-up settings
   std::optional<bool> read_only_asked;   // default_transaction_read_only among them
-  bool snapshot_by_default = false;      // its blocks have one snapshot for all their statements
+  std::optional<bool> snapshot_asked;    // default_transaction_isolation: one snapshot for all statements of a block?
   bool path_is_temporary = false;        // its search_path names pg_temp: what it creates may be temporary
   bool blind = false;                    // its statements can't be read because of its encoding
   Pool* pool = nullptr;                  // null before the database is chosen

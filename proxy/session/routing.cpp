@@ -189,6 +189,7 @@ Route ClientSession::choose() const {
                        .now = context_.reactor.now(),
                        .last_write_anywhere = global ? pool().last_writes().last() : TimePoint{},
                        .write_in_flight = in_flight,
+                       .begins_for_good = begins_for_good(),
                        .has_waited = routing_->has_waited,
                        .loads = {.of_what = &pool(), .ask = &load_of, .lets_in = &lets_in},
                        .last_replica = pool().last_replica});
@@ -217,6 +218,25 @@ bool ClientSession::read_only_by_default() const {
   return primary && pool().member(*primary).read_only_by_default();
 }
 
+// Whether the unit begins a block that a standby must not have, since the block could not begin again on the primary
+// when something comes that is the primary's (see Block): one with a snapshot for all its statements, or with anything
+// in it that would be lost.
+bool ClientSession::begins_for_good() const {
+  using Isolation = protocol::sql::Isolation;
+  const auto& unit = routing_->unit;
+  const auto& verdict = unit.verdict;
+  const bool deferred = block_.state() == protocol::Block::State::deferred;
+  const bool begins =
+      verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only;
+  // A string with a block of its own leaves it open if it says so, and failed if one of its statements fails.
+  if (!deferred && !begins) return verdict.chains || verdict.returns_after_commit;
+  if (unit.names_portal || unit.hides_begin || !block_.stays_plain(verdict)) return true;
+  const auto isolation = block_.judged(verdict, false).isolation;
+  if (isolation != Isolation::unsaid) return isolation == Isolation::one_snapshot;
+  const auto& asked = logged_in_.identity.snapshot_asked;
+  return asked ? *asked : pool().catalogue().may_default_to_one_snapshot();
+}
+
 ClientSession::Step ClientSession::grant(health::MemberIndex member, Waiter::Kind kind) {
   routing_->member = member;
   routing_->kind = kind;
@@ -224,57 +244,64 @@ ClientSession::Step ClientSession::grant(health::MemberIndex member, Waiter::Kin
   return granted_ ? Step::go_on : Step::need_server;
 }
 
-// Pinned to a replica only by an unknown function, called in a read-only block.
+// Pinned to a replica only by an unknown function, to which a hint has sent it.
 bool ClientSession::guessed_pin_on_replica() const {
   const auto& conversation = linked_->conversation;
-  return conversation.pins().guessed() && framer_.at_boundary() && conversation.at_rest() &&
-         role() == Conversation::Role::replica && settings().pool_mode == config::PoolMode::transaction &&
-         settings().route == config::Route::automatic;
+  return conversation.pins().guessed() && framer_.at_boundary() && !conversation.unit_open() &&
+         linked_->lease->session.exchange.transaction_status() == 'I' && role() == Conversation::Role::replica &&
+         settings().pool_mode == config::PoolMode::transaction && settings().route == config::Route::automatic;
 }
 
-// A pin that is only a guess must not keep a session from writing: a unit that needs the primary goes there, and the
-// pin is dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
+// A pin that is only a guess must not keep a session from writing: what is no plain read is routed anew, and the pin is
+// dropped with the replica's server, which is cleaned. Reads stay where the function may have left something.
 ClientSession::Step ClientSession::leave_replica() {
   const Unit next =
       look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at);
+  const bool idle = linked_->lease->session.exchange.idle();
   if (next.shape == Unit::Shape::incomplete) {
+    if (!idle) return Step::wait_progress;
     wanted_bytes_ = next.wanted;
     return Step::need_input;
   }
-  const bool needs_primary = next.verdict.access == Access::write || next.verdict.control == TransactionControl::begin;
-  if (next.shape != Unit::Shape::broken && next.needs_server && needs_primary) unlink(Why::abandoned);
+  const auto& verdict = next.verdict;
+  const bool reads = verdict.access != Access::write && verdict.effects == Effect::none &&
+                     verdict.control == TransactionControl::none && !verdict.chains;
+  if (reads || next.shape == Unit::Shape::broken || !next.needs_server) return Step::go_on;
+  if (!idle) return Step::wait_progress;
+  unlink(Why::abandoned);
   return Step::go_on;
 }
 
-bool ClientSession::between_units_on_replica() const {
+bool ClientSession::block_on_replica() const {
   const auto& conversation = linked_->conversation;
-  return framer_.at_boundary() && linked_->lease->session.exchange.idle() && !conversation.unit_open() &&
-         !conversation.pinned() && role() == Conversation::Role::replica &&
-         settings().route == config::Route::automatic && !logged_in_.identity.snapshot_by_default;
+  return framer_.at_boundary() && !conversation.unit_open() && !conversation.pinned() &&
+         role() == Conversation::Role::replica && settings().route == config::Route::automatic;
 }
 
-// A read-only block runs on a replica as long as it only reads. What leaves something in the session, asks which server
-// this is, or is a standby's to refuse, runs on the primary, and the rest of the block with it.
+// A read-only block runs on a replica as long as it only reads. What leaves something in the session or in the block,
+// asks which server this is, or is a standby's to refuse, runs on the primary, and the rest of the block with it.
 ClientSession::Step ClientSession::move_block() {
   const Unit next =
       look_ahead(link_.received(), framer_, statements_, *logged_in_.identity.classifier, longest_looked_at);
   const bool incomplete = next.shape == Unit::Shape::incomplete;
+  // The end of the block may be in flight, behind which there is nothing to be moved.
+  const bool idle = linked_->lease->session.exchange.idle();
+  if (incomplete && !idle) return Step::wait_progress;
   if (incomplete && !(next.begun && clock_.expired(ClientClock::Kind::batch))) {
     if (next.begun && !clock_.runs()) clock_.arm(ClientClock::Kind::batch, batch_patience);
     wanted_bytes_ = next.wanted;
     return Step::need_input;
   }
   clock_.forget(ClientClock::Kind::batch);
-  constexpr auto guess = static_cast<std::uint32_t>(Effect::unknown_function);
-  constexpr auto of_primary =
-      static_cast<Effect>(static_cast<std::uint32_t>(protocol::sql::pinning | Effect::role_question | Effect::discard |
-                                                     Effect::sql_deallocate) &
-                          ~guess);
-  const auto& verdict = next.verdict;
-  const bool only_guessed = has(verdict.effects, Effect::unknown_function) && !has(verdict.effects, of_primary);
-  const bool moves =
-      incomplete || has(verdict.effects, of_primary) || (verdict.access == Access::write && !only_guessed);
-  if (!moves || !next.needs_server || next.shape == Unit::Shape::broken) return Step::go_on;
+  const bool refused = idle && block_.refuses(next.verdict);
+  const bool plain = !next.names_portal && block_.stays_plain(next.verdict);
+  const bool stays = !incomplete && (!next.binds || plain || refused);
+  if (!next.needs_server || next.shape == Unit::Shape::broken) return Step::go_on;
+  if (stays) {
+    if (idle && block_.may_run_again()) linked_->conversation.expect_next(next);
+    return Step::go_on;
+  }
+  if (!idle) return Step::wait_progress;
   unlink(Why::abandoned);
   block_.move();
   routing_.emplace().force_primary = true;

@@ -30,6 +30,9 @@ Conversation::Taken Conversation::statement(const Frame& frame) {
   }
   if (frame.tag == client::close) unit_.closes = true;
   if (frame.tag == client::bind) bound(frame, understood);
+  if (frame.tag == client::parse && role_ == Role::replica && client_.block.status() != 'I' && understood.statement) {
+    client_.block.parses(verdict_of(*understood.statement, *client_.identity.classifier));
+  }
   const auto plan = send_ahead(understood, frame);
   switch (plan.kind) {
     case protocol::StatementPlan::Kind::forward:
@@ -98,6 +101,7 @@ void Conversation::bound(const Frame& frame, const protocol::StatementMessage& u
     if (verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only) {
       client_.block.passes(understood.statement->text(), verdict);
     }
+    if (verdict.makes_read_only) client_.block.makes_read_only(understood.statement->text());
     if (!resets_.none()) [[unlikely]]
       resets_.followed(verdict, client_.identity.wanted);
     if (has(verdict.effects, Effect::set | Effect::role | Effect::discard)) {

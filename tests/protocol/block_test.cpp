@@ -55,7 +55,7 @@ class BlockTest : public ::testing::Test {
   }
   static std::string open(Block& block, std::uint32_t under = cookie) {
     std::vector<std::byte> out;
-    block.open(under, out);
+    (void)block.open(under, out);
     return tags_of(out);
   }
   // A client that was idle in a block that is gone.
@@ -194,13 +194,13 @@ TEST_F(BlockTest, a_begin_is_owned_until_its_block_is_ready) {
 TEST_F(BlockTest, a_begin_that_was_lost_on_its_way_goes_to_another_server) {
   defer(block, "begin isolation level repeatable read");
   std::vector<std::byte> first;
-  block.open(cookie, first);
+  (void)block.open(cookie, first);
   block.take_back();
   EXPECT_EQ(block.state(), State::deferred);
   EXPECT_EQ(block.status(), 'T');
   EXPECT_FALSE(block.owns(cookie));
   std::vector<std::byte> second;
-  block.open(cookie + 1, second);
+  (void)block.open(cookie + 1, second);
   EXPECT_EQ(first, second);
   EXPECT_TRUE(block.owns(cookie + 1));
   EXPECT_FALSE(block.owns(cookie));
@@ -251,13 +251,13 @@ TEST_F(BlockTest, the_router_judges_the_block_while_its_begin_is_deferred) {
 TEST(BlockDeathTest, a_begin_that_was_not_deferred_is_never_sent) {
   Block block;
   std::vector<std::byte> out;
-  EXPECT_DEATH(block.open(cookie, out), "a BEGIN is sent that was not deferred");
+  EXPECT_DEATH((void)block.open(cookie, out), "a BEGIN is sent that was not deferred");
 }
 #else
 TEST(BlockInvariantTest, a_begin_that_was_not_deferred_is_never_sent) {
   Block block;
   std::vector<std::byte> out;
-  block.open(cookie, out);
+  (void)block.open(cookie, out);
   EXPECT_TRUE(out.empty());
   EXPECT_EQ(block.state(), State::idle);
 }
@@ -304,12 +304,137 @@ TEST_F(BlockTest, may_move_while_only_plain_reads_have_run) {
   block.move();
   EXPECT_EQ(block.state(), Block::State::deferred);
   EXPECT_EQ(block.status(), 'T') << "its client sees no difference";
-  EXPECT_EQ(open(block), "PBEC") << "it begins again";
+  EXPECT_EQ(open(block), "PBECP") << "it begins again, and takes a snapshot, behind which its modes are fixed";
+  block.ready('T', true);
+  block.ready('I', true);
+  defer(block, "begin read only");
+  EXPECT_EQ(open(block), "PBEC") << "the next one is another block";
+}
+
+TEST_F(BlockTest, moves_without_a_snapshot_if_it_has_none) {
+  for (const char* sql : {"begin read only", "set transaction read only"}) {
+    Block other;
+    defer(other, "begin");
+    open(other);
+    if (sql != std::string_view("begin read only")) {
+      other.makes_read_only(sql);
+      other.runs(verdict(sql));
+    }
+    other.ready('T', true);
+    ASSERT_TRUE(other.may_move()) << sql;
+    other.move();
+    EXPECT_EQ(open(other), sql == std::string_view("begin read only") ? "PBEC" : "PBECPBEC") << sql;
+  }
+}
+
+TEST_F(BlockTest, moves_with_a_snapshot_if_a_statement_was_parsed) {
+  defer(block, "begin read only");
+  open(block);
+  block.parses(verdict("select 1"));
+  block.ready('T', true);
+  block.move();
+  EXPECT_EQ(open(block), "PBECP");
+}
+
+// The next statement may be on its way behind its end.
+TEST_F(BlockTest, may_move_until_its_end_is_answered) {
+  defer(block, "begin read only");
+  open(block);
+  block.ready('T', true);
+  block.runs(verdict("commit"));
+  EXPECT_TRUE(block.may_move());
+  block.runs(verdict("commit and chain"));
+  EXPECT_FALSE(block.may_move());
+}
+
+TEST_F(BlockTest, what_is_taken_back_has_left_no_snapshot) {
+  defer(block, "begin read only");
+  open(block);
+  block.runs(verdict("select 1"));
+  block.take_back();
+  EXPECT_EQ(open(block), "PBEC");
+}
+
+TEST_F(BlockTest, that_has_failed_moves_as_a_failed_one) {
+  defer(block, "begin read only");
+  open(block);
+  block.runs(verdict("select 1"));
+  block.ready('E', true);
+  ASSERT_TRUE(block.may_move());
+  block.move();
+  std::vector<std::byte> out;
+  const auto opening = block.open(cookie, out);
+  EXPECT_TRUE(opening.fails);
+  EXPECT_FALSE(opening.snapshot);
+  EXPECT_EQ(tags_of(out), "PBECDS");
+  block.take_back();
+  EXPECT_EQ(open(block), "PBECDS") << "also on another server";
+  block.ready('E', true);
+  EXPECT_EQ(block.state(), State::failed);
+}
+
+TEST_F(BlockTest, a_plain_block_only_reads) {
+  const auto plain = [this](std::string_view sql) { return block.stays_plain(verdict(sql)); };
+  EXPECT_TRUE(plain("begin read only")) << "outside a block";
+  EXPECT_FALSE(plain("set transaction read only"));
+  defer(block, "begin");
+  EXPECT_TRUE(plain("set transaction read only"));
+  EXPECT_TRUE(plain("set transaction read only, isolation level read committed"));
+  EXPECT_FALSE(plain("set transaction read only, isolation level repeatable read"));
+  EXPECT_FALSE(plain("set transaction read only; select 1"));
+  open(block);
+  block.ready('T', true);
+  for (const char* sql :
+       {"select 1", "select 1; select 2", "", "commit", "rollback", "copy t to stdout", "explain select 1"})
+    EXPECT_TRUE(plain(sql)) << sql;
+  for (const char* sql : {"begin",
+                          "begin read only",
+                          "commit and chain",
+                          "rollback; select 1",
+                          "savepoint a",
+                          "rollback to a",
+                          "set a.b = 1",
+                          "set local work_mem = '1MB'",
+                          "set transaction read only",
+                          "set local work_mem = '1MB'; select 1",
+                          "select set_config('a.b', 'c', true)",
+                          "select unknown()",
+                          "declare c cursor for select 1",
+                          "fetch c",
+                          "close c",
+                          "discard plans",
+                          "deallocate a",
+                          "listen a",
+                          "unlisten a",
+                          "select pg_is_in_recovery()",
+                          "set constraints all immediate",
+                          "insert into t values (1)",
+                          "no statement"})
+    EXPECT_FALSE(plain(sql)) << sql;
+}
+
+TEST_F(BlockTest, that_has_failed_refuses_all_but_its_end) {
+  const auto refuses = [this](std::string_view sql) { return block.refuses(verdict(sql)); };
+  defer(block, "begin read only");
+  open(block);
+  block.ready('T', true);
+  EXPECT_FALSE(refuses("select 1"));
+  block.ready('E', true);
+  for (const char* sql : {"select 1", "begin", "insert into t values (1)", "savepoint a", "rollback to a",
+                          "set local a.b = 1", "declare c cursor for select 1"}) {
+    EXPECT_TRUE(refuses(sql)) << sql;
+    block.runs(verdict(sql));
+    EXPECT_TRUE(block.may_move()) << sql << " has left nothing";
+  }
+  for (const char* sql : {"rollback", "commit and chain", "rollback; insert into t values (1)", "no statement",
+                          "set a.b = 1", "select pg_advisory_lock(1)", "listen a"})
+    EXPECT_FALSE(refuses(sql)) << sql;
 }
 
 TEST_F(BlockTest, stays_behind_what_has_left_something_in_it) {
-  for (const char* sql : {"savepoint a", "set local work_mem = '1MB'", "declare c cursor for select 1",
-                          "insert into t values (1)", "select unknown()", "select set_config('a.b', 'c', true)"}) {
+  for (const char* sql :
+       {"savepoint a", "set local work_mem = '1MB'", "declare c cursor for select 1", "insert into t values (1)",
+        "select 1; set local work_mem = '1MB'", "select unknown()", "select set_config('a.b', 'c', true)"}) {
     Block other;
     other.passes("begin read only", verdict("begin read only"));
     other.runs(verdict("begin read only"));
@@ -323,15 +448,11 @@ TEST_F(BlockTest, stays_behind_what_has_left_something_in_it) {
   }
 }
 
-TEST_F(BlockTest, stays_with_its_named_portals_and_when_it_has_failed) {
+TEST_F(BlockTest, stays_with_its_named_portals) {
   block.passes("begin read only", verdict("begin read only"));
   block.portals().bind(Portals::Name::named, verdict("select 1"));
   block.ready('T', true);
   EXPECT_FALSE(block.may_move());
-  Block failed;
-  failed.passes("begin read only", verdict("begin read only"));
-  failed.ready('E', true);
-  EXPECT_FALSE(failed.may_move());
 }
 
 TEST_F(BlockTest, stays_if_its_begin_is_not_known) {

@@ -94,11 +94,9 @@ TEST_F(DeferredBeginTest, the_first_statement_decides_for_the_block) {
   defer("begin read only");
   EXPECT_EQ(block("select 1"), TransactionControl::begin_read_only);
   EXPECT_EQ(block("declare c cursor for select 1"), TransactionControl::begin_read_only);
-  const auto hidden = begin.of_block(of("select unknown()"), false);
-  EXPECT_EQ(hidden.access, sql::Access::read) << "nothing in it can write";
-  EXPECT_EQ(hidden.effects, sql::Effect::none);
-  for (std::string_view text : {"select pg_is_in_recovery()", "select unknown(), pg_is_in_recovery()", "notify a",
-                                "select txid_current()", "analyze t", "select pg_notify('a', '')"}) {
+  for (std::string_view text :
+       {"select unknown()", "select pg_is_in_recovery()", "select unknown(), pg_is_in_recovery()", "notify a",
+        "select txid_current()", "analyze t", "select pg_notify('a', '')"}) {
     EXPECT_EQ(begin.of_block(of(text), false).access, sql::Access::write) << text << ": as the primary answers";
   }
   EXPECT_TRUE(has(begin.of_block(of("select pg_advisory_lock(1)"), false).effects, sql::Effect::advisory_lock));
@@ -122,6 +120,62 @@ TEST_F(DeferredBeginTest, may_begin_once_more_unless_its_block_has_one_snapshot)
   EXPECT_FALSE(begin.repeatable());
 }
 
+TEST_F(DeferredBeginTest, says_what_snapshots_its_block_has) {
+  using sql::Isolation;
+  defer("begin read only");
+  EXPECT_EQ(begin.of_block(of("select 1"), false).isolation, Isolation::unsaid);
+  EXPECT_EQ(begin.of_block(of("set transaction isolation level read committed"), false).isolation,
+            Isolation::per_statement);
+  EXPECT_EQ(begin.of_block(of("set transaction isolation level repeatable read"), false).isolation,
+            Isolation::one_snapshot);
+  begin.abandon();
+  defer("begin isolation level repeatable read");
+  EXPECT_EQ(begin.of_block(of("set transaction read only"), false).isolation, Isolation::one_snapshot);
+}
+
+TEST_F(DeferredBeginTest, begins_again_with_the_modes_that_its_first_statement_gave_it) {
+  constexpr std::string_view modes = "set transaction read only";
+  const auto sent = [this] {
+    std::vector<std::byte> out;
+    begin.send(7, out);
+    return std::string(as_text(out));
+  };
+  defer("begin");
+  EXPECT_EQ(sent().find(modes), std::string::npos);
+  EXPECT_TRUE(begin.keep_modes(modes));
+  EXPECT_FALSE(begin.keep_modes(modes)) << "one is enough";
+  begin.answered(false);
+  begin.again();
+  EXPECT_NE(sent().find(modes), std::string::npos);
+  begin.take_back();
+  EXPECT_NE(sent().find(modes), std::string::npos) << "it was answered long ago";
+  begin.answered(true);
+  begin.again();
+  EXPECT_NE(sent().find(modes), std::string::npos) << "another statement has failed";
+  begin.answered(false);
+  defer("begin");
+  EXPECT_EQ(sent().find(modes), std::string::npos) << "another block";
+}
+
+TEST_F(DeferredBeginTest, keeps_no_modes_that_it_was_not_given) {
+  constexpr std::string_view modes = "set transaction read only";
+  const auto sent = [this] {
+    std::vector<std::byte> out;
+    begin.send(7, out);
+    return std::string(as_text(out));
+  };
+  defer("begin");
+  sent();
+  EXPECT_TRUE(begin.keep_modes(modes));
+  begin.take_back();
+  EXPECT_EQ(sent().find(modes), std::string::npos) << "its statement comes again";
+  EXPECT_TRUE(begin.keep_modes(modes));
+  begin.answered(true);
+  begin.again();
+  EXPECT_EQ(sent().find(modes), std::string::npos) << "it failed";
+  EXPECT_FALSE(begin.keep_modes(std::string(DeferredBegin::longest_text + 1, 'x')));
+}
+
 TEST_F(DeferredBeginTest, blocks_may_be_read_only_by_default) {
   defer("begin");
   EXPECT_EQ(block("select 1", true), TransactionControl::begin_read_only);
@@ -141,7 +195,7 @@ TEST_F(DeferredBeginTest, the_hint_is_that_of_begin) {
 TEST_F(DeferredBeginTest, goes_out_as_one_batch_without_a_sync) {
   defer("begin isolation level repeatable read");
   std::vector<std::byte> out;
-  begin.send(7, out);
+  EXPECT_EQ(begin.send(7, out), 1U);
   std::string tags;
   Framer framer(Direction::from_client);
   for (Bytes rest = out; !rest.empty();) {
@@ -169,14 +223,14 @@ TEST_F(DeferredBeginTest, goes_again_when_its_server_was_lost) {
   begin.send(2, second);
   EXPECT_EQ(first, second);
   EXPECT_FALSE(begin.owns(1));
-  begin.answered();
+  begin.answered(false);
   begin.take_back();
   EXPECT_FALSE(begin.deferred()) << "nothing is taken back of a block that runs";
 }
 
 TEST_F(DeferredBeginTest, settling_touches_no_begin_that_waits) {
   defer("begin");
-  begin.answered();
+  begin.answered(false);
   EXPECT_TRUE(begin.deferred());
 }
 

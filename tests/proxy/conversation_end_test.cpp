@@ -336,6 +336,33 @@ TEST_F(ConversationEnd, refusal_of_a_blocks_second_statement_is_told) {
   EXPECT_EQ(talk.said(0), "");
 }
 
+TEST_F(ConversationEnd, refusal_of_a_later_statement_begins_the_block_on_the_primary) {
+  talk.answers_locally = true;
+  talk.on_unlink = [](Talk::Server& server) { server.session.exchange.reset('I'); };  // as its cleaning does
+  talk.client(query("BEGIN READ ONLY"));
+  ask_standby(query("SELECT 1"));
+  talk.server(parsed + bound + complete("BEGIN") + closed + one_row() + ready('T'));
+  talk.conversation->expect_next({.verdict = {.access = protocol::sql::Access::read}});
+  talk.client(query("SELECT 2"));
+  talk.server(error("25006") + ready('E'));
+  EXPECT_EQ(talk.heard(), "C:BEGIN ZT D:one C:SELECT 1 ZT");
+  EXPECT_EQ(talk.said(0), "P:BEGIN READ ONLY B E C:P P:SELECT Q:SELECT 2");
+  talk.server(parsed + bound + complete("BEGIN") + closed + parsed + one_row() + ready('T'));
+  EXPECT_EQ(talk.heard(), "D:one C:SELECT 1 ZT");
+  EXPECT_EQ(talk.block.state(), protocol::Block::State::open);
+}
+
+TEST_F(ConversationEnd, refusal_in_a_failed_block_is_told) {
+  talk.answers_locally = true;
+  talk.client(query("BEGIN READ ONLY"));
+  ask_standby(query("SELECT 1/0"));
+  talk.server(parsed + bound + complete("BEGIN") + closed + error("22012") + ready('E'));
+  talk.conversation->expect_next({.verdict = {.access = protocol::sql::Access::read}});
+  talk.client(query("SELECT 2"));
+  talk.server(error("42601") + ready('E'));
+  EXPECT_EQ(talk.heard(), "C:BEGIN ZT E22012 ZE E42601 ZE");
+}
+
 TEST_F(ConversationEnd, refusal_is_told_while_its_sync_is_to_come) {
   ask_standby(parse("", "SELECT 1") + bind("") + execute() + flush());
   talk.server(parsed + bound + error("25006"));

@@ -44,6 +44,7 @@ class RouterTest : public ::testing::Test {
                          .now = now,
                          .last_write_anywhere = last_write_anywhere,
                          .write_in_flight = write_in_flight,
+                         .begins_for_good = begins_for_good,
                          .has_waited = has_waited,
                          .loads = {.of_what = &loads,
                                    .ask =
@@ -80,6 +81,7 @@ class RouterTest : public ::testing::Test {
   SeenByClient seen;
   TimePoint last_write_anywhere{};
   bool write_in_flight = false;
+  bool begins_for_good = false;
   bool has_waited = false;
   std::array<std::size_t, 3> loads{};
   health::MemberIndex last_replica = 0;
@@ -137,6 +139,28 @@ TEST_F(RouterTest, hint_wins_over_the_verdict) {
   auto write = classify("INSERT INTO t VALUES (1)");
   write.hint = Hint::replica;
   EXPECT_EQ(where(write), "replica 1 (read)");
+}
+
+TEST_F(RouterTest, hint_sends_no_session_to_a_replica_that_would_stay_there) {
+  for (const char* sql :
+       {"SET work_mem = 1", "SELECT pg_advisory_lock(1)", "LISTEN a", "SELEC 1", "PREPARE p AS SELECT 1"}) {
+    auto verdict = classify(sql);
+    verdict.hint = Hint::replica;
+    EXPECT_EQ(route(verdict).kind, Kind::primary) << sql;
+  }
+  auto guess = classify("SELECT my_function()");
+  guess.hint = Hint::replica;
+  EXPECT_EQ(where(guess), "replica 1 (read)") << "whose state is given up for a write";
+}
+
+TEST_F(RouterTest, block_that_could_not_begin_again_is_for_the_primary) {
+  begins_for_good = true;
+  auto block = classify("BEGIN READ ONLY");
+  EXPECT_EQ(where(block), "primary (transaction)");
+  block.hint = Hint::replica;
+  EXPECT_EQ(where(block), "primary (transaction)");
+  settings.route = config::Route::replica;
+  EXPECT_EQ(where(block), "replica 1 (read)") << "such a block begins nowhere else";
 }
 
 TEST_F(RouterTest, hint_for_a_replica_without_one_falls_back_to_the_primary) {

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "protocol/deferred_begin.hpp"
 #include "protocol/prepared.hpp"
 
 namespace holdfast::proxy {
@@ -146,6 +147,38 @@ TEST_F(LookAhead, parses_alone_are_told_apart) {
 TEST_F(LookAhead, no_protocol_is_broken) {
   EXPECT_EQ(look("\x01\x02\x03\x04\x05\x06").shape, Unit::Shape::broken);
   EXPECT_EQ(look(std::string("Q\0\0\0\1", 5)).shape, Unit::Shape::broken);
+}
+
+TEST_F(LookAhead, what_binds_nothing_runs_nothing_new) {
+  EXPECT_FALSE(look(parse("a", "SET a.b = 1") + message('D', "Sa\0"s) + message('C', "Sb\0"s) + end).binds);
+  EXPECT_TRUE(look(parse("a", "SELECT 1") + bind_to("a") + end).binds);
+  EXPECT_FALSE(look(execute + parse("a", "SET a.b = 1") + end).binds) << "a portal of an earlier unit";
+  EXPECT_TRUE(look(query("SELECT 1")).binds);
+  EXPECT_TRUE(look(message('F', std::string(14, '\0'))).binds);
+  EXPECT_TRUE(look(parse("a", "SELECT 1") + flush_message).binds) << "what comes behind it may";
+}
+
+TEST_F(LookAhead, named_portals_are_seen) {
+  EXPECT_TRUE(look(parse("", "SELECT 1") + message('B', "p\0\0\0\0\0\0\0\0"s) + end).names_portal);
+  EXPECT_FALSE(look(parse("", "SELECT 1") + bind_to("") + execute + end).names_portal);
+}
+
+TEST_F(LookAhead, a_begin_that_could_not_be_sent_again_is_seen) {
+  const std::string long_one = "BEGIN READ ONLY /*" + std::string(protocol::DeferredBegin::longest_text, 'x') + "*/";
+  EXPECT_TRUE(look(query("BEGIN READ ONLY")).hides_begin) << "it was not deferred";
+  EXPECT_TRUE(look(parse("", long_one) + bind_to("") + end).hides_begin);
+  EXPECT_FALSE(look(parse("", "BEGIN READ ONLY") + bind_to("") + end).hides_begin);
+  prepared("long", long_one);
+  prepared("short", "BEGIN READ ONLY");
+  EXPECT_TRUE(look(bind_to("long") + execute + end).hides_begin);
+  EXPECT_FALSE(look(bind_to("short") + execute + end).hides_begin);
+  EXPECT_FALSE(look(query("SELECT 1")).hides_begin);
+}
+
+TEST_F(LookAhead, a_chain_is_seen_wherever_it_stands) {
+  EXPECT_TRUE(
+      look(parse("", "COMMIT AND CHAIN") + bind_to("") + execute + parse("", "SELECT 1") + bind_to("") + execute + end)
+          .verdict.chains);
 }
 
 TEST_F(LookAhead, control_of_two_kinds_is_for_the_primary) {
