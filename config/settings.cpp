@@ -114,8 +114,8 @@ const std::vector<Binding<Config>>& process_table() {
           {.path = "state_dir",
            .doc = "Directory that outlives the process: for each cluster a small file says which primary was accepted "
                   "last, so that a process that starts while only a stale primary can be reached doesn't believe it. "
-                  "It must exist and be writable, and no two processes may share it. Removing a cluster's file and a "
-                  "reload begin anew. \"\": nothing is kept.",
+                  "No two processes may share it. Without it, or if it can't be written, there is a warning and nothing "
+                  "is kept. To begin anew, remove a cluster's file and reload. \"\": nothing is kept.",
            .applies = Applies::restart,
            .type = Type::file}),
       bind<Config, &Config::auth, &Auth::method>(

@@ -1,7 +1,7 @@
 // What must be known of a cluster when this process starts again: which primary was accepted last.
 //
 // Without it a process that starts while only a stale primary can be reached would believe that one. Text in, value
-// out: record_file.hpp has the file. Thread: any one.
+// out: record_store.hpp has the files. Thread: any one.
 #pragma once
 
 #include <cstdint>

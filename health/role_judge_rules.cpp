@@ -162,7 +162,7 @@ void RoleJudge::judge_claimants() {
 // What the highest timeline is known from, if no claimant is on it.
 std::string RoleJudge::why_behind(std::uint32_t highest) const {
   if (floor_ <= highest) return {};
-  if (recorded_.timeline != 0) return ", which " + recorded_.primary + " was on in an earlier run";
+  if (recorded_.timeline != 0) return ", which " + recorded_.primary + " was on in an earlier run (" + recorded_.where + ")";
   return floor_ > timeline_ ? ", which " + floor_witness_ + " is on" : "";
 }
 

@@ -5,11 +5,12 @@ namespace holdfast::protocol {
 namespace {
 
 // `hidden` is 1 for what writes run and 2 for what reads run as well; times four: it looks at sequences; times five: it
-// may do anything. 128: it takes advisory locks, in a standby too, where they keep nobody out. Expressions
-// are searched for the functions in their trees (nodeToString, src/backend/nodes/outfuncs.c: ":funcid", ":opfuncid",
-// …). Objects from 16384 on are users' (FirstNormalObjectId, src/include/access/transam.h). A source is read without
-// its comments and strings, and without the SET of an UPDATE. Backslashes stand in dollar quotes only: a session may
-// have standard_conforming_strings off.
+// may do anything. 16: it writes; 64: it asks for custom settings; 128: it takes advisory locks, which keep nobody out
+// if a standby has them. Of the database itself: 32: it has sequences; 256: its blocks may have one snapshot.
+// Expressions are searched for the functions in their trees (nodeToString, src/backend/nodes/outfuncs.c: ":funcid",
+// ":opfuncid", …). Objects from 16384 on are users' (FirstNormalObjectId, src/include/access/transam.h). A source is
+// read without its comments and strings, and without the SET of an UPDATE. Backslashes stand in dollar quotes only: a
+// session may have standard_conforming_strings off.
 constexpr std::string_view query =
     R"sql(SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '2s'; SET LOCAL jit = off;
 WITH trees(hidden, tree) AS (

@@ -1,4 +1,4 @@
-// Why a client keeps its server although its transaction has ended, and when it no longer need.
+// Why a client keeps its server although its transaction has ended, and when it may give it back.
 // Owner: the conversation. Thread: any one; no locks.
 #pragma once
 
