@@ -5,7 +5,7 @@
 // (protocol/vintage); DDL in one database says nothing about another one. Says whether a server may be given to the
 // next client as it is, or must first be cleaned, or asked. It is asked on a server that is given back, and not more
 // than once a second and database: when DDL was seen, or when the answer is a second old. Nothing is asked while there
-// is no traffic. Thread: any; atomics only. Lifetime: the process's.
+// is no traffic. Thread: any; readers take no lock. Lifetime: the process's.
 #pragma once
 
 #include <algorithm>
@@ -85,6 +85,7 @@ class Catalogue {
     auto known = schema_.load(std::memory_order_relaxed);
     while (known < fresh && !schema_.compare_exchange_weak(known, fresh, std::memory_order_acq_rel)) {
     }
+    assume();
   }
 
   // What is known now. Nothing: the caller must ask its server, before the server goes to anybody else.
@@ -101,12 +102,7 @@ class Catalogue {
   // The last answer about the schema as it is now. From DDL until the next answer: anything. The next server that is given
   // back is asked. Before the first answer: anything, except that reads write or lock; until then a read is repeated when
   // its server is lost, as it is where nothing is hidden.
-  [[nodiscard]] Hidden hidden() const {
-    const auto answer = answer_.load(std::memory_order_acquire);
-    if (schema_of(answer) != schema() && schema_of(answer) != 0) [[unlikely]]
-      return Hidden::anything;
-    return hidden_of(answer);
-  }
+  [[nodiscard]] Hidden hidden() const { return assumed_.load(std::memory_order_acquire); }
   // Whether a BEGIN without a level may begin a block with one snapshot for all its statements. Only an answer about
   // this very state of the schema says no.
   [[nodiscard]] bool may_default_to_one_snapshot() const {
@@ -120,6 +116,7 @@ class Catalogue {
     do {
       if (schema < schema_of(known)) return;  // asked before a change that another answer knows of
     } while (!answer_.compare_exchange_weak(known, answer, std::memory_order_acq_rel));
+    assume();
     took_.store(took.count(), std::memory_order_relaxed);
     // A query that is expensive there is asked less often: one hundredth of the time at most.
     const auto pause = std::max<TimePoint::duration>(shortest, share * took);
@@ -152,6 +149,14 @@ class Catalogue {
   static std::uint64_t schema_of(std::uint64_t answer) { return answer >> bits; }
   static Hidden hidden_of(std::uint64_t answer) { return static_cast<Hidden>(answer & ((1U << bits) - 1)); }
 
+  // For hidden(), which every statement asks: one word to read. Whoever changed the answer or the schema says what holds
+  // now; the last of several sees what all of them have changed.
+  void assume() {
+    const std::lock_guard lock(assuming_);
+    const auto answer = answer_.load(std::memory_order_acquire);
+    const bool old = schema_of(answer) != schema() && schema_of(answer) != 0;
+    assumed_.store(old ? Hidden::anything : hidden_of(answer), std::memory_order_release);
+  }
   [[nodiscard]] TimePoint::duration took() const {
     return TimePoint::duration(took_.load(std::memory_order_relaxed));
   }
@@ -161,6 +166,8 @@ class Catalogue {
   std::atomic<std::uint64_t> schema_;
   // The answer and the state of the schema that it is about, in one word: no reader mixes two.
   std::atomic<std::uint64_t> answer_{static_cast<std::uint64_t>(before_the_first)};
+  std::atomic<Hidden> assumed_{before_the_first};
+  std::mutex assuming_;  // of those who change something, which is rare
   std::atomic<TimePoint::rep> due_{0};
   std::atomic<TimePoint::rep> took_{0};  // the last audit
   std::atomic<TimePoint::rep> suspects_again_{0};

@@ -28,7 +28,8 @@ bool Conversation::answered(const Frame& frame) {
     }
   }
   const Reply reply = server_.exchange.step(frame.tag, frame.body());
-  if (server_.exchange.any_due()) [[unlikely]] {
+  const bool any_due = server_.exchange.any_due();
+  if (any_due) [[unlikely]] {
     for (const auto& request : server_.exchange.before()) local(request);
   }
   switch (reply.action) {
@@ -60,11 +61,12 @@ bool Conversation::answered(const Frame& frame) {
     case Reply::Action::fatal:
     case Reply::Action::unexpected: return false;
   }
-  if (reply.finished || reply.failed) settle(reply);
-  if (reply.finished && reply.request.tag == protocol::client::parse && reply.request.origin == Origin::client) {
-    ++unit_.parsed;
+  if (reply.finished || reply.failed) {
+    settle(reply);
+    const bool parsed = reply.finished && reply.request.tag == protocol::client::parse;
+    if (parsed && reply.request.origin == Origin::client) ++unit_.parsed;
   }
-  if (server_.exchange.any_due()) [[unlikely]] {
+  if (any_due) [[unlikely]] {
     const auto due = server_.exchange.after();
     if (in_answer()) {
       postponed_.insert(postponed_.end(), due.begin(), due.end());

@@ -165,7 +165,7 @@ class ClientSession final : private ServerUser {
   bool unlink_if_done();
   bool flush_to_server();
   void flush_to_client();
-  [[gnu::cold]] void flush_last_answers();
+  [[gnu::noinline, gnu::cold]] void flush_last_answers();
   Pass answers(ServerLink& server) override;
   void server_lost(ServerLink& server) override;
   bool from_server(ServerLink& server, const protocol::Frame& frame);

@@ -312,7 +312,15 @@ void Conversation::may_write() {
 }
 
 // A statement with this verdict goes to the server.
-void Conversation::note_effects(Verdict verdict, const std::string_view* text) {
+void Conversation::note_effects(const Verdict& verdict, const std::string_view* text) {
+  if (verdict.effects != Effect::none) [[unlikely]]
+    return note_more_effects(verdict, text);
+  if (verdict.may_change()) may_write();
+  server_.runs(verdict);
+  client_.block.runs(verdict);
+}
+
+void Conversation::note_more_effects(Verdict verdict, const std::string_view* text) {
   if (verdict.may_change()) may_write();
   if (verdict.may_change_shared()) unit_.writes_shared = true;
   if (text != nullptr && has(verdict.effects, Effect::custom_setting)) [[unlikely]] {
@@ -324,7 +332,6 @@ void Conversation::note_effects(Verdict verdict, const std::string_view* text) {
     server_.runs(verdict);
   }
   client_.block.runs(verdict);
-  if (verdict.effects == Effect::none) return;
   if (has(verdict.effects, Effect::sequence)) {
     unit_.asks_sequence = true;
     client_.identity.pool->catalogue().asked_sequences.seen();

@@ -213,7 +213,7 @@ class Conversation {
   [[nodiscard]] Taken judge(const protocol::Frame& frame);
   Taken query(const protocol::Frame& frame, bool alone);
   [[nodiscard]] bool deallocate(const protocol::Frame& frame, const protocol::sql::Verdict& verdict);
-  Taken statement(const protocol::Frame& frame);
+  [[gnu::noinline]] Taken statement(const protocol::Frame& frame);
   void bound(const protocol::Frame& frame, const protocol::StatementMessage& understood);
   Taken fail(const protocol::Frame& frame, std::uint32_t cookie, Error error);
   [[nodiscard]] bool refused_in_failed_block(const protocol::Frame& frame,
@@ -229,7 +229,8 @@ class Conversation {
   Taken wait_for_names();
   void settle_skipped(std::uint32_t cookie);
   // `text`: null if it isn't known.
-  void note_effects(protocol::sql::Verdict verdict, const std::string_view* text = nullptr);
+  void note_effects(const protocol::sql::Verdict& verdict, const std::string_view* text = nullptr);
+  [[gnu::noinline, gnu::cold]] void note_more_effects(protocol::sql::Verdict verdict, const std::string_view* text);
   // What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
   // write. A standby can't write.
   void judge_as_it_runs(protocol::sql::Verdict& verdict) const {
@@ -242,7 +243,7 @@ class Conversation {
   enum class Behind : std::uint8_t { query, sync };
   [[gnu::cold]] void inject_restore(Behind unit);
   [[gnu::cold]] void restored();
-  [[gnu::cold]] void restore_skipped();
+  [[gnu::noinline, gnu::cold]] void restore_skipped();
   void local_answers_due();
 
   // server → client
@@ -250,9 +251,9 @@ class Conversation {
   void tell_difference();
   [[nodiscard, gnu::cold]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
   [[gnu::cold]] void notice(const protocol::Frame& frame);
-  [[gnu::cold]] void note_flush(char tag);
-  [[nodiscard]] bool tell_own_name(const protocol::Frame& frame, const protocol::ErrorFields& fields, char answers);
-  [[nodiscard]] bool tell_terminated(const protocol::Frame& frame, const protocol::ErrorFields& fields);
+  [[gnu::noinline, gnu::cold]] void note_flush(char tag);
+  [[nodiscard, gnu::noinline, gnu::cold]] bool tell_own_name(const protocol::Frame& frame, const protocol::ErrorFields& fields, char answers);
+  [[nodiscard, gnu::noinline, gnu::cold]] bool tell_terminated(const protocol::Frame& frame, const protocol::ErrorFields& fields);
   [[gnu::cold]] void note_completed(const protocol::Frame& frame);
   [[gnu::cold]] void replace(std::uint32_t cookie);
   void local(const protocol::Request& request);
@@ -261,7 +262,7 @@ class Conversation {
   void may_write();
   void note_written();
   void take_back_refused();
-  void pass(const protocol::Frame& frame, bool to_client) {
+  [[gnu::always_inline]] void pass(const protocol::Frame& frame, bool to_client) {
     forwarding_ = to_client && !unreplicated_.hides(frame.tag);
     if (forwarding_) client_.desk.to_client.forward(frame.bytes);
   }
