@@ -62,7 +62,7 @@ class ServerSession {
     unproven_ |= writes ? ran_writes : ran_reads;
     if (writes) traces_.sequences.add(client_);
     if (has(verdict.effects, sql::Effect::custom_setting)) makes_settings(made);
-    if (has(verdict.effects, sql::Effect::unknown_function | sql::Effect::unparsed)) add_unknown_placeholders();
+    if (has(verdict.effects, sql::Effect::unknown_function | sql::Effect::unparsed)) makes_settings(nullptr);
   }
   // Statements ran of which it isn't known yet what they left.
   [[nodiscard]] bool unproven() const { return unproven_ != 0; }
@@ -72,7 +72,8 @@ class ServerSession {
                                                        : has(hidden, Hidden::writes_leave) && unproven_ >= ran_writes;
     if (left) {
       soil(sql::Effect::discard);
-      add_unknown_placeholders();
+      traces_.placeholders.add_unknown();
+      traces_.names.add_unknown();
     }
     unproven_ = 0;
   }
@@ -123,6 +124,7 @@ class ServerSession {
   }
 
  private:
+  // Custom settings that its client makes, by names that may not be known: they are its own.
   [[gnu::noinline, gnu::cold]] void makes_settings(const sql::CustomSettings* made) {
     traces_.placeholders.add(client_);
     if (made != nullptr) {
@@ -131,11 +133,6 @@ class ServerSession {
     }
     if (made == nullptr || !made->whole) traces_.names.add_unknown();
   }
-  [[gnu::noinline, gnu::cold]] void add_unknown_placeholders() {
-    traces_.placeholders.add_unknown();
-    traces_.names.add_unknown();
-  }
-
   template <typename Also>
   void settle_one(std::uint32_t cookie, Outcome outcome, Also& also) {
     if (cookie == 0) return;

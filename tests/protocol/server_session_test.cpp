@@ -412,7 +412,9 @@ TEST_F(ServerSessionTest, placeholders_last_as_long_as_the_connection) {
   ServerSession other(pending, 10);
   other.serves(1);
   other.runs({.access = sql::Access::write, .effects = Effect::unknown_function});
-  EXPECT_TRUE(other.traces().placeholders.by_others_than(1)) << "nobody knows what it made";
+  EXPECT_FALSE(other.has_placeholders_of_others()) << "whatever it made is its client's own";
+  other.serves(2);
+  EXPECT_TRUE(other.has_placeholders_of_others()) << "nobody knows what it made";
   ServerSession hidden(pending, 10);
   hidden.serves(1);
   hidden.runs({.access = sql::Access::write});
