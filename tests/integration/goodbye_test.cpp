@@ -145,6 +145,7 @@ TEST_F(Goodbyes, half_a_terminate_is_none) {
   auto gatekeeper = locked();
   auto peer = wire::log_in(proxy_->port());
   peer->send(insert + goodbye.substr(0, 3));
+  wait_for_lock();
   peer->close();
   EXPECT_EQ(rows_in_the_end(), "none");
   gatekeeper.exec("COMMIT");
@@ -235,7 +236,7 @@ INSTANTIATE_TEST_SUITE_P(
                                                 "100000) g) TO STDOUT"),
                            "1"},
                       // More than is looked through for the Terminate.
-                      Work{"much_behind_it", too_much + times(20'000, wire::query("SELECT 1")) + insert, "1"}),
+                      Work{"much_behind_it", too_much + times(1'000, wire::query("SELECT 1 --" + std::string(300, '-'))) + insert, "1"}),
     [](const auto& work) { return std::string(work.param.name); });
 
 // The same without a Terminate, and over TLS.
@@ -318,8 +319,9 @@ TEST_F(Goodbyes, are_answered_as_postgresql_answers_them) {
     server_->exec("TRUNCATE kept");
     EXPECT_EQ(heard(proxy_->port()), wanted) << ::testing::PrintToString(bytes);
   }
-  // A Sync in front of the data leaves in doubt how many ReadyForQuery will come.
-  EXPECT_LE(proxy_->metric("holdfast_servers_closed_total").value_or(9), 1);
+  // A Sync in front of the data leaves in doubt how many ReadyForQuery will come, and behind a DO nobody knows which
+  // custom settings the server shows.
+  EXPECT_LE(proxy_->metric("holdfast_servers_closed_total").value_or(9), 2);
 }
 
 // A read ends when its client stops waiting for it.
