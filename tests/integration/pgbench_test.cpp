@@ -95,7 +95,9 @@ TEST_F(Pgbench, stays_within_the_pool) {
   over = true;
   watcher.join();
   load.finish();
-  EXPECT_LE(most, 8);
+  // The process of a connection that was closed may still be ending while the next one begins.
+  const bool closed = proxy_->metric("holdfast_servers_closed_total").value_or(0) > 0;
+  EXPECT_LE(most, closed ? 9 : 8);
   EXPECT_GT(most, 4);
   EXPECT_GT(proxy_->metric("holdfast_units_routed_total{reason=\"read\"}").value_or(0), 0);
 }
