@@ -155,6 +155,7 @@ health::Monitor::Remembered Server::recall(const std::string& cluster) {
   auto record = records_.load(cluster);
   const auto where = records_.path(cluster);
   if (!record) {
+    metrics_.record_kept(cluster, false);
     log_event(LogLevel::error, "record_unreadable",
               {{"cluster", cluster},
                {"file", where},

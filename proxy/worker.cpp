@@ -77,7 +77,8 @@ void Worker::run() {
   const std::string name = "worker-" + std::to_string(number_);
   ::pthread_setname_np(::pthread_self(), name.c_str());
   reactor_.deadlines().arm(sweep_, reactor_.now() + sweep_interval);
-  reactor_.on_stall([](void* self, TimePoint now) { static_cast<Worker*>(self)->stalled(now); }, this);
+  reactor_.on_stall(
+      [](void* self, Reactor::Stall stall, TimePoint now) { static_cast<Worker*>(self)->stalled(stall, now); }, this);
   reactor_.run();
   finished_.store(true, std::memory_order_release);
 }
@@ -118,7 +119,14 @@ void Worker::stop(bool at_once) {
 
 // While this process stood still another primary may have been promoted: what clients sent meanwhile must not reach the
 // old one.
-void Worker::stalled(TimePoint now) {
+void Worker::stalled(Reactor::Stall stall, TimePoint now) {
+  if (stall == Reactor::Stall::given_up) {
+    stalled_.reset();
+    log_event(LogLevel::error, "stall_given_up",
+              {{"worker", std::to_string(number_)},
+               {"effect", "it goes on with what was known before, although not every member could be asked"}});
+    return;
+  }
   counters_.stalls.add();
   log_event(LogLevel::warning, "stalled",
             {{"worker", std::to_string(number_)},

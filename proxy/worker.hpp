@@ -55,7 +55,7 @@ class Worker {
  private:
   void run();
   void sweep();
-  void stalled(TimePoint now);
+  void stalled(Reactor::Stall stall, TimePoint now);
   void go_on_if_looked();
   void finish_if_done();
   static void on_sweep(void* self);

@@ -191,7 +191,8 @@ void Reactor::run() {
 // The events of this turn are kept meanwhile, but for those of sockets that are closed.
 void Reactor::stand_still() {
   standing_still_ = true;
-  stall_hook_(stall_context_, now_);
+  stall_hook_(stall_context_, Stall::seen, now_);
+  const TimePoint end = now_ + stall_patience_;
   for (;;) {
     take_posted();
     for (auto item = taken_.begin(); item != taken_.end();) {
@@ -203,8 +204,13 @@ void Reactor::stand_still() {
       }
     }
     if (!standing_still_ || stopping_.load(std::memory_order_acquire)) break;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+    if (left.count() <= 0) {
+      stall_hook_(stall_context_, Stall::given_up, Clock::now());
+      break;
+    }
     pollfd waited{.fd = wake_, .events = POLLIN, .revents = 0};
-    ::poll(&waited, 1, -1);
+    ::poll(&waited, 1, static_cast<int>(left.count()));
   }
   if (!taken_.empty()) carried_over_ = true;
   standing_still_ = false;

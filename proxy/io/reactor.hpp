@@ -147,11 +147,15 @@ class Reactor {
 
   // The loop stood still for longer than `longest_stall`: the process was stopped, or its machine. `hook` is called before
   // anything that came meanwhile is looked at; then only vital work is done, no coroutine runs and no deadline expires,
-  // until go_on(). Needs a deadline that is armed at all times.
+  // until go_on() or, for want of that, `patience` has passed: then `hook` is called once more. Needs a deadline that is
+  // armed at all times.
+  enum class Stall : std::uint8_t { seen, given_up };
   static constexpr std::chrono::seconds longest_stall{1};
-  void on_stall(void (*hook)(void* context, TimePoint now), void* context) {
+  void on_stall(void (*hook)(void* context, Stall stall, TimePoint now), void* context,
+                std::chrono::milliseconds patience = std::chrono::seconds(10)) {
     stall_hook_ = hook;
     stall_context_ = context;
+    stall_patience_ = patience;
   }
   void go_on() { standing_still_ = false; }
 
@@ -199,8 +203,9 @@ class Reactor {
   std::vector<std::byte> scratch_;
   Link* scratch_user_ = nullptr;
   Blocks blocks_;
-  void (*stall_hook_)(void*, TimePoint) = nullptr;
+  void (*stall_hook_)(void*, Stall, TimePoint) = nullptr;
   void* stall_context_ = nullptr;
+  std::chrono::milliseconds stall_patience_{};
   bool standing_still_ = false;
   std::atomic<bool> stopping_{false};
   std::mutex posted_mutex_;

@@ -65,7 +65,7 @@ void ClientSession::hang_up() {
 void ClientSession::give_up_broken() {
   log(LogLevel::error, "invariant_broken", {{"invariants", std::to_string(broken_invariants.load())}});
   context_.desk.clear();
-  if (linked_) linked_->lease->link.close();  // it is not cleaned either
+  if (linked_) linked_->lease->close();  // it is not cleaned either
   disconnect(Tell::broken_invariant);
 }
 

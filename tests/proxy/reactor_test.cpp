@@ -27,7 +27,7 @@ class StalledLoop : public ::testing::Test {
     watch.drained();
     peer = ends[1];
     reactor.deadlines().arm(deadline, reactor.now() + milliseconds(20));
-    reactor.on_stall([](void* self, TimePoint) { static_cast<StalledLoop*>(self)->stalled(); }, this);
+    reactor.on_stall([](void* self, Reactor::Stall, TimePoint) { static_cast<StalledLoop*>(self)->stalled(); }, this);
   }
   void TearDown() override { ::close(peer); }
 
@@ -99,7 +99,7 @@ TEST_F(StalledLoopThatCloses, drops_what_had_come_from_a_socket_that_is_closed_m
 TEST_F(StalledLoop, may_be_stopped_while_it_stands_still) {
   std::pair both{&reactor, &happened};
   reactor.on_stall(
-      [](void* self, TimePoint) {
+      [](void* self, Reactor::Stall, TimePoint) {
         auto& [loop, seen] = *static_cast<std::pair<Reactor*, std::vector<std::string>*>*>(self);
         seen->emplace_back("stall");
         loop->stop();
@@ -108,6 +108,23 @@ TEST_F(StalledLoop, may_be_stopped_while_it_stands_still) {
   reactor.post([this] { stop_the_world(); });
   reactor.run();
   EXPECT_EQ(happened.front(), "stall");
+}
+
+// Nobody says that it may go on: it waits as long as it was told.
+TEST_F(StalledLoop, goes_on_when_its_patience_ends) {
+  std::pair both{&reactor, &happened};
+  reactor.on_stall(
+      [](void* self, Reactor::Stall stall, TimePoint) {
+        auto& [loop, seen] = *static_cast<std::pair<Reactor*, std::vector<std::string>*>*>(self);
+        seen->emplace_back(stall == Reactor::Stall::seen ? "stall" : "given up");
+        if (stall == Reactor::Stall::seen) loop->post([loop] { loop->stop(); });
+      },
+      &both, milliseconds(50));
+  reactor.post([this] { stop_the_world(); });
+  reactor.run();
+  ASSERT_GE(happened.size(), 2U);
+  EXPECT_EQ(happened[0], "stall");
+  EXPECT_EQ(happened[1], "given up");
 }
 
 TEST_F(StalledLoop, a_busy_moment_is_no_stall) {
