@@ -188,7 +188,7 @@ struct Auth {
   AuthMethod method = AuthMethod::scram_sha_256;
   std::string users_file;
   std::vector<Credential> credentials;  // read from users_file, then those of `users:`; no name twice
-  Milliseconds login_timeout{15000};    // from accept to ReadyForQuery, TLS included
+  Milliseconds login_timeout{15000};    // from accept to the end of authentication, TLS included
   friend bool operator==(const Auth&, const Auth&) = default;
 };
 

@@ -115,7 +115,8 @@ const std::vector<Binding<Config>>& process_table() {
            .doc = "Directory that outlives the process: for each cluster a small file says which primary was accepted "
                   "last, so that a process that starts while only a stale primary can be reached doesn't believe it. "
                   "No two processes may share it. Without it, or if it can't be written, there is a warning and nothing "
-                  "is kept. To begin anew, remove a cluster's file and reload. \"\": nothing is kept.",
+                  "is kept. To accept an older primary, make sure that the recorded one can't come "
+                  "back as a primary, remove the cluster's file and reload. \"\": nothing is kept.",
            .applies = Applies::restart,
            .type = Type::file}),
       bind<Config, &Config::auth, &Auth::method>(
@@ -129,8 +130,9 @@ const std::vector<Binding<Config>>& process_table() {
            .type = Type::file}),
       bind<Config, &Config::auth, &Auth::login_timeout>(
           {.path = "auth.login_timeout",
-           .doc = "How long a client may take from connecting to the end of its login, TLS included, before it is "
-                  "disconnected.",
+           .doc = "How long a client may take from connecting to the end of its authentication, TLS included, before it "
+                  "is disconnected. What its login waits for then has the limits of `pool.wait_timeout` and "
+                  "`pool.hold_timeout`.",
            .range = {100, 10 * minute}}),
       http_address(),
       bind<Config, &Config::log, &Log::level>({.path = "log.level",

@@ -328,7 +328,7 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   if (roles_.epoch() != kept_epoch_) keep_record();
 }
 
-// Each epoch once.
+// Of each epoch once, and with each reload.
 void Monitor::Impl::keep_record() {
   auto record = roles_.record();
   if (!record) return;
@@ -478,6 +478,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     sampler_.resize(slots_.size());
   }
   refresh();
+  keep_record();  // its directory may have come or gone
   for (MemberIndex member = 0; member < slots_.size(); ++member) {
     if (slots_[member].present) watch(member);
   }

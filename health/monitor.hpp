@@ -45,7 +45,7 @@ class Monitor {
   };
 
   // Callbacks must not call back into the monitor. `keep` is given the record for the next run, after the snapshot in
-  // which a primary was accepted was published.
+  // which a primary was accepted was published, and again with each update().
   Monitor(boost::asio::io_context& context, const config::Cluster& cluster, Publish publish, Report report,
           Keep keep = {}, const Remembered& remembered = {});
   ~Monitor();

@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::string_view comment =
     "# Holdfast: the primary that was accepted last. It is read when the process starts, and a primary on a lower\n"
-    "# timeline is refused. To begin anew on purpose, remove this file and reload.\n";
+    "# timeline is refused. If such a one is right, make sure that the one below can't come back as a primary (remove\n"
+    "# it from the configuration, or rebuild it), then remove this file and reload.\n";
 
 bool is_plain(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';

@@ -135,13 +135,14 @@ void RoleJudge::judge_claimants() {
   if (highest < floor_) {
     if (recorded_.timeline != 0) {
       why_ = recorded_.primary + " was the primary on " + timeline_text(floor_) +
-             " in an earlier run, and the primary that answers is stale; if it is the right one, remove " +
-             recorded_.where + " and reload";
+             " in an earlier run, and the primary that answers is stale; if it is the right one, make sure that " +
+             recorded_.primary + " can't come back as a primary, remove " + recorded_.where + " and reload";
       return;
     }
     why_ = floor_ > timeline_ ? floor_witness_ + " was seen on " + timeline_text(floor_) +
                                     ": its primary does not answer, and the primary that answers is stale"
-                              : "only members on a timeline behind the cluster's claim to be primary";
+                              : "the primary that answers is on timeline " + std::to_string(highest) +
+                                    ", behind the cluster's " + std::to_string(floor_) + ": it is stale";
     return;
   }
   // The accepted member must have been seen in recovery before another one takes over its timeline.

@@ -163,6 +163,7 @@ health::Monitor::Remembered Server::recall(const std::string& cluster) {
                {"effect", "the first primary that is seen is believed, and the file is replaced"}});
     return {};
   }
+  if (*record) metrics_.record_kept(cluster, true);
   return {.record = std::move(*record), .where = where};
 }
 
@@ -250,11 +251,11 @@ void Server::reload() {
   configure_log(runtime_->config.log);
   const auto& config = runtime_->config;
   shared_.pools.hold_places.set_limit(config.settings.hold_limit.value_or(config::EffectiveSettings{}.hold_limit));
+  end_removed_records();  // before the records are written again
   for (const auto& cluster : config.clusters) {
     const auto found = monitors_.find(cluster.name);
     if (found != monitors_.end()) found->second->update(cluster);
   }
-  end_removed_records();
   start_monitors();
   for (auto& worker : workers_) worker->publish(runtime_);
   metrics_.reloaded(true);

@@ -12,8 +12,8 @@ namespace holdfast::proxy {
 
 using protocol::Tell;
 
-ClientLogin::ClientLogin(SessionContext& context, Link& link, LogName name, std::size_t listener)
-    : context_(context), link_(link), name_(std::move(name)) {
+ClientLogin::ClientLogin(SessionContext& context, Link& link, LogName name, std::size_t listener, ClientClock& clock)
+    : context_(context), link_(link), name_(std::move(name)), clock_(clock) {
   result_.identity.listener = listener;
 }
 
@@ -45,6 +45,7 @@ Task<bool> ClientLogin::run() {
     co_return false;
   }
   if (!co_await authenticate()) co_return false;
+  clock_.disarm();
   // After authentication: a client that only knows a user's name must not use up that user's places.
   if (!take_tenant_places()) co_return false;
   if (asked.replication != protocol::Replication::none) {

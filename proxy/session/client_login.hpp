@@ -20,6 +20,7 @@
 #include "proxy/pool/waiter.hpp"
 #include "proxy/session/aligner.hpp"
 #include "proxy/session/cancel_keys.hpp"
+#include "proxy/session/clock.hpp"
 #include "proxy/session/context.hpp"
 #include "proxy/session/identity.hpp"
 
@@ -41,7 +42,9 @@ struct LoggedIn {
 
 class ClientLogin {
  public:
-  ClientLogin(SessionContext& context, Link& link, LogName name, std::size_t listener);
+  // `clock` runs for the log-in: it is disarmed when the client has proven who it is. What it waits for then, a server
+  // and a primary, has deadlines of its own, and errors that are told.
+  ClientLogin(SessionContext& context, Link& link, LogName name, std::size_t listener, ClientClock& clock);
 
   // False: the client was refused (and told), is gone, or sent a cancel request.
   [[nodiscard]] Task<bool> run();
@@ -88,6 +91,7 @@ class ClientLogin {
   SessionContext& context_;
   Link& link_;
   LogName name_;
+  ClientClock& clock_;
   LoggedIn result_;
   Pool::Credentials credentials_;
   std::optional<std::string> password_;  // from the configuration

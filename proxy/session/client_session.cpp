@@ -47,7 +47,7 @@ ClientSession::ClientSession(SessionContext& context, std::uint64_t id, const Ac
 Task<> ClientSession::run(int fd) {
   if (link_.attach(context_.reactor, fd)) {
     clock_.arm(ClientClock::Kind::log_in, context_.runtime->config.auth.login_timeout);
-    login_ = std::make_unique<ClientLogin>(context_, link_, name_, listener_);
+    login_ = std::make_unique<ClientLogin>(context_, link_, name_, listener_, clock_);
     link_.watch().on_hangup(&ClientSession::on_hangup, this);
     const bool good = co_await login_->run();
     logged_in_ = std::move(login_->result());

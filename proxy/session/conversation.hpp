@@ -252,8 +252,10 @@ class Conversation {
   [[nodiscard, gnu::cold]] bool error(const protocol::Frame& frame, const protocol::Reply& reply);
   [[gnu::cold]] void notice(const protocol::Frame& frame);
   [[gnu::noinline, gnu::cold]] void note_flush(char tag);
-  [[nodiscard, gnu::noinline, gnu::cold]] bool tell_own_name(const protocol::Frame& frame, const protocol::ErrorFields& fields, char answers);
-  [[nodiscard, gnu::noinline, gnu::cold]] bool tell_terminated(const protocol::Frame& frame, const protocol::ErrorFields& fields);
+  [[nodiscard, gnu::noinline, gnu::cold]] bool tell_own_name(const protocol::Frame& frame,
+                                                             const protocol::ErrorFields& fields, char answers);
+  [[nodiscard, gnu::noinline, gnu::cold]] bool tell_terminated(const protocol::Frame& frame,
+                                                               const protocol::ErrorFields& fields);
   [[gnu::cold]] void note_completed(const protocol::Frame& frame);
   [[gnu::cold]] void replace(std::uint32_t cookie);
   void local(const protocol::Request& request);

@@ -123,8 +123,8 @@ Outcome run(bool quiet) {
   Timeline timeline;
   timeline.zero();
   const auto killed = LoadClock::now();
-  set.primary().kill9_tree();
   timeline.note("pg1: kill -9 of the postmaster and all its processes");
+  set.primary().kill9_tree();
   // An administrator (or another tool) looks which replica has more, and promotes it; the proxy is not told. The other
   // one is led to the new primary meanwhile: with quorum commit, writes are acknowledged once it is there.
   const auto position = [](Connection& replica) {
@@ -201,7 +201,7 @@ Outcome run(bool quiet) {
                                      : "");
     }
   }
-  std::printf("\nWhere reads ran\n");
+  std::printf("\nWhere reads ran (the writers never pause, and a read sees every write that came before it)\n");
   std::printf("  on replicas %ld, on the primary because no replica was fresh enough %ld, because there was none %ld\n",
               metric("holdfast_units_routed_total{reason=\"read\"}"),
               metric("holdfast_units_routed_total{reason=\"not_fresh\"}"),
@@ -219,10 +219,15 @@ Outcome run(bool quiet) {
 int main(int argc, char** argv) {
   try {
     if (argc == 3 && std::strcmp(argv[1], "--rounds") == 0) {
+      const int rounds = std::atoi(argv[2]);
+      if (rounds < 1) {
+        std::fprintf(stderr, "demo: --rounds needs a number of rounds\n");
+        return 2;
+      }
       std::vector<double> ours;
       bool good = true;
       std::printf("round  write gap ms  no primary ms  promotion ms  gap - promotion ms\n");
-      for (int i = 1; i <= std::atoi(argv[2]); ++i) {
+      for (int i = 1; i <= rounds; ++i) {
         const auto outcome = run(true);
         good = good && outcome.good;
         ours.push_back(outcome.write_gap_ms - outcome.promotion_ms);

@@ -88,6 +88,15 @@ TEST_F(AcceptedPrimary, a_directory_that_is_not_there_is_said_and_harms_nothing)
   ASSERT_TRUE(proxy.wait_log("record_not_kept"));
   EXPECT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_record_kept{cluster=\"main\"}") == 0.0; }));
   EXPECT_EQ(proxy.connect().scalar("SELECT 1"), "1");
+  // Made by now: a reload is enough.
+  std::filesystem::create_directory(state_.path() / "missing");
+  proxy.reload();
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_record_kept{cluster=\"main\"}") == 1.0; }));
+  EXPECT_TRUE(std::filesystem::exists(state_.path() / "missing" / "main.record"));
+  // And gone again.
+  std::filesystem::remove_all(state_.path() / "missing");
+  proxy.reload();
+  EXPECT_TRUE(wait_until(10s, [&] { return proxy.metric("holdfast_record_kept{cluster=\"main\"}") == 0.0; }));
 }
 
 TEST_F(AcceptedPrimary, an_unreadable_record_is_an_error_in_the_log_and_replaced) {

@@ -27,7 +27,7 @@ TEST(RecordText, comes_back_as_it_went) {
 }
 
 TEST(RecordText, says_what_to_do_with_it) {
-  EXPECT_NE(to_text(sample()).find("remove this file and reload"), std::string::npos);
+  EXPECT_NE(to_text(sample()).find("then remove this file and reload"), std::string::npos);
 }
 
 TEST(RecordText, skips_what_a_later_version_adds) {

@@ -77,7 +77,8 @@ TEST_F(RecordedJudge, a_stale_primary_that_is_alone_in_sight_is_not_believed) {
   EXPECT_EQ(cluster.view(0).role, Role::fenced);
   EXPECT_EQ(cluster.view(0).reason, "timeline 1 is behind 2, which pg2 was on in an earlier run (/state/main.record)");
   EXPECT_THAT(cluster.why_no_primary(), HasSubstr("pg2 was the primary on timeline 2 in an earlier run"));
-  EXPECT_THAT(cluster.why_no_primary(), HasSubstr("remove /state/main.record and reload"));
+  EXPECT_THAT(cluster.why_no_primary(),
+              HasSubstr("make sure that pg2 can't come back as a primary, remove /state/main.record and reload"));
 }
 
 TEST_F(RecordedJudge, once_a_member_shows_the_timeline_the_record_is_not_the_reason) {

@@ -249,6 +249,26 @@ TEST_F(Login, probes_are_no_failed_log_ins) {
       << *proxy.metric("holdfast_logins_failed_total");
 }
 
+// Whoever has proven who he is waits for a primary as long as others do, and is told what he waited for.
+TEST_F(Login, waits_for_a_primary_longer_than_for_its_client) {
+  Server gone;
+  gone.start();
+  gone.stop();
+  const Holdfast proxy([&] {
+    auto options = endpoint({.members = member_yaml(gone), .pool = "size: 2, hold_timeout: 2s",
+                             .auth = "method: trust, login_timeout: 500ms"});
+    options.wait_ready = false;
+    return options;
+  }());
+  ASSERT_TRUE(proxy.wait_log("listening"));
+  PeerConnection client(connect_to(proxy.port()));
+  client.send(startup_bytes({{"user", "app"}, {"database", "app"}}));
+  const auto heard = client.read_until_end();
+  EXPECT_NE(heard.find("C57P03"), std::string::npos) << heard;
+  EXPECT_NE(heard.find("there has been no primary for 2000 ms"), std::string::npos) << heard;
+  EXPECT_TRUE(proxy.wait_log("login_refused"));
+}
+
 // `options` holds the command line of a backend: what PostgreSQL itself makes of each switch, for an ordinary user and
 // for a superuser, is what a client gets here.
 TEST_F(Login, switches_in_options_are_read_as_postgresql_reads_them) {
