@@ -3,8 +3,8 @@
 //
 // Task: combines the exchange, the statements that the server knows, the settings put on top of its defaults, the
 // parameters that it last reported, the session state left behind since it was last clean (seen in a text, or possible
-// by the catalogue), and how many bytes of a client's message it still lacks. Owner: the server's link. Thread: its worker's. Lifetime: the connection's; a
-// hand-over to another worker begins a new one.
+// by the catalogue), and how many bytes of a client's message it still lacks. Owner: the server's link. Thread: its
+// worker's. Lifetime: the connection's; a hand-over to another worker begins a new one.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,11 @@ class ServerSession {
 
   // The client that has it from now on; never 0.
   void serves(std::uint64_t client) {
-    if (client_ != client) own_.clear();
+    if (client_ == client) return;
+    traces_.names.add(own_);
+    traces_.names.add(hoped_);
+    own_.clear();
+    hoped_.clear();
     client_ = client;
   }
   // Session state was left behind, or may have been.
@@ -47,7 +51,6 @@ class ServerSession {
   // Its client's start-up settings have some of the application's own.
   void makes_placeholder(std::string_view name) {
     traces_.placeholders.add(client_);
-    traces_.names.add(name);
     own_.add(name);
   }
   void owns_placeholder(std::string_view name) { own_.add(name); }
@@ -77,7 +80,13 @@ class ServerSession {
     }
     unproven_ = 0;
   }
-  [[nodiscard]] const Traces& traces() const { return traces_; }
+  // As whoever gets it next finds them: its client's own are others' then.
+  [[nodiscard]] Traces traces() const {
+    Traces all = traces_;
+    all.names.add(own_);
+    all.names.add(hoped_);
+    return all;
+  }
   void inherit(const Traces& traces) { traces_ = traces; }
   // Its client would find values of other clients' sequences.
   [[nodiscard]] bool has_sequences_of_others() const { return traces_.sequences.by_others_than(client_); }
@@ -87,9 +96,14 @@ class ServerSession {
   [[nodiscard]] bool has_placeholders_of_others(const sql::CustomNames& first = {}) const {
     return traces_.placeholders.by_others_than(client_) && !own_.cover(traces_.names) && !first.cover(traces_.names);
   }
-  // Its client asks for these.
+  // Its client asks for these. What is in flight may not have made its own yet, or fail: only what the same batch makes
+  // in front of it exists for certain if it runs at all.
   [[nodiscard]] bool shows_placeholders_of_others(const sql::CustomNames& asked) const {
-    return has_placeholders_of_others() && traces_.names.meet(asked) && !own_.cover(asked);
+    if (!has_placeholders_of_others() || !traces_.names.meet(asked) || own_.cover(asked)) return false;
+    if (hoped_.empty() || !exchange.open_batch() || exchange.answers_come()) return true;
+    auto made = own_;
+    made.add(hoped_);
+    return !made.cover(asked);
   }
   [[nodiscard]] bool shows_others() const {
     return has_sequences_of_others() || traces_.placeholders.by_others_than(client_);
@@ -118,6 +132,8 @@ class ServerSession {
   template <typename Also>
   void settle(const Reply& reply, Also&& also) {
     if (!reply.finished && !reply.failed) return;
+    if (!hoped_.empty() && (reply.failed || exchange.idle())) [[unlikely]]
+      settle_settings(reply.failed);
     settle_one(reply.request.cookie, reply.failed ? Outcome::failed : Outcome::completed, also);
     if (!reply.failed) return;
     for (const auto& dropped : exchange.dropped()) settle_one(dropped.cookie, Outcome::skipped, also);
@@ -127,11 +143,13 @@ class ServerSession {
   // Custom settings that its client makes, by names that may not be known: they are its own.
   [[gnu::noinline, gnu::cold]] void makes_settings(const sql::CustomSettings* made) {
     traces_.placeholders.add(client_);
-    if (made != nullptr) {
-      traces_.names.add(made->names);
-      own_.add(made->names);
-    }
-    if (made == nullptr || !made->whole) traces_.names.add_unknown();
+    if (made != nullptr) hoped_.add(made->names);
+    if (made == nullptr || !made->whole) hoped_.add_unknown();
+  }
+  // What was in flight is answered: it made them, or it is not known which of them it made.
+  [[gnu::noinline, gnu::cold]] void settle_settings(bool failed) {
+    (failed ? traces_.names : own_).add(hoped_);
+    hoped_.clear();
   }
   template <typename Also>
   void settle_one(std::uint32_t cookie, Outcome outcome, Also& also) {
@@ -148,7 +166,9 @@ class ServerSession {
   std::uint8_t unproven_ = 0;  // what has run since it was last judged
   std::uint64_t client_ = 0;
   Traces traces_;
-  sql::CustomNames own_;  // custom settings that this client has made since it got the server
+  // Custom settings that this client has made since it got the server, and those that what is in flight makes.
+  sql::CustomNames own_;
+  sql::CustomNames hoped_;
 };
 
 }  // namespace holdfast::protocol

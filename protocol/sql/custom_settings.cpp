@@ -125,9 +125,10 @@ CustomNames custom_settings_asked(std::string_view sql) {
     } else if (word == "current_setting" || word.ends_with(".current_setting")) {
       words.next();
       const auto name = name_in(words.next());
-      const auto behind = words.next();  // it may go on: 'app' || '.user'
+      auto behind = words.next();  // it may go on: 'app' || '.user'
+      if (behind == ":" && words.next() == ":" && words.next() == "text") behind = words.next();
       found = true;
-      if (!name || (behind != "," && behind != ")" && behind != ":")) {
+      if (!name || (behind != "," && behind != ")")) {
         asked.add_unknown();
       } else if (is_custom(*name)) {
         asked.add(*name);

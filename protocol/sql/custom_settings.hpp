@@ -16,17 +16,17 @@ class CustomNames {
   // In lower case: PostgreSQL compares names so (guc_name_compare, src/backend/utils/misc/guc.c).
   void add(std::string_view name) { add(std::hash<std::string_view>{}(name)); }
   void add(const CustomNames& others) {
-    for (std::size_t i = 0; i < others.size_; ++i) add(others.names_[i]);
-    unknown_ |= others.unknown_;
+    for (std::size_t i = 0; i < others.size(); ++i) add(others.names_[i]);
+    if (others.unknown()) add_unknown();
   }
-  void add_unknown() { unknown_ = true; }
+  void add_unknown() { held_ |= some_unknown; }
   void clear() { *this = {}; }
 
-  [[nodiscard]] bool empty() const { return size_ == 0 && !unknown_; }
+  [[nodiscard]] bool empty() const { return held_ == 0; }
   // All of `others` are among them.
   [[nodiscard]] bool cover(const CustomNames& others) const {
-    if (others.unknown_) return false;
-    for (std::size_t i = 0; i < others.size_; ++i) {
+    if (others.unknown()) return false;
+    for (std::size_t i = 0; i < others.size(); ++i) {
       if (!has(others.names_[i])) return false;
     }
     return true;
@@ -34,8 +34,8 @@ class CustomNames {
   // Some of `others` may be among them.
   [[nodiscard]] bool meet(const CustomNames& others) const {
     if (empty() || others.empty()) return false;
-    if (unknown_ || others.unknown_) return true;
-    for (std::size_t i = 0; i < others.size_; ++i) {
+    if (unknown() || others.unknown()) return true;
+    for (std::size_t i = 0; i < others.size(); ++i) {
       if (has(others.names_[i])) return true;
     }
     return false;
@@ -43,25 +43,28 @@ class CustomNames {
 
  private:
   static constexpr std::size_t most = 6;
+  static constexpr std::uint8_t some_unknown = 0x80;
 
+  [[nodiscard]] std::size_t size() const { return held_ & ~some_unknown; }
+  [[nodiscard]] bool unknown() const { return (held_ & some_unknown) != 0; }
   [[nodiscard]] bool has(std::size_t name) const {
-    for (std::size_t i = 0; i < size_; ++i) {
+    for (std::size_t i = 0; i < size(); ++i) {
       if (names_[i] == name) return true;
     }
     return false;
   }
   void add(std::size_t name) {
     if (has(name)) return;
-    if (size_ == most) {
-      unknown_ = true;
+    if (size() == most) {
+      add_unknown();
     } else {
-      names_[size_++] = name;
+      names_[size()] = name;
+      ++held_;
     }
   }
 
   std::array<std::size_t, most> names_{};
-  std::uint8_t size_ = 0;
-  bool unknown_ = false;
+  std::uint8_t held_ = 0;  // how many, and whether there are others: empty() is asked for every answer
 };
 
 struct CustomSettings {

@@ -33,35 +33,34 @@ enum class AuditEvent : std::uint8_t {
 }
 
 // Whether the clients of a database ask for something of their session's that a server may still show of others, in the
-// middle of a transaction, when it is too late for another server. It can't be known before they do: so at first it is
-// taken for granted, as long as that has cost little, and then from the first question on for good.
+// middle of a transaction, when it is too late for another server. It can't be known before they do: so it is taken for
+// granted for so many transactions, few at first, and many behind each one that asked.
 class Asked {
  public:
-  explicit Asked(std::uint32_t trials) : trials_(trials) {}
+  Asked(std::uint32_t at_first, std::uint32_t behind_one) : behind_one_(behind_one), left_(at_first) {}
 
   void seen() {
-    if (!seen_.load(std::memory_order_relaxed)) seen_.store(true, std::memory_order_relaxed);
+    if (left_.load(std::memory_order_relaxed) < behind_one_) left_.store(behind_one_, std::memory_order_relaxed);
   }
   // Asked once for each transaction that begins where others have left something.
   [[nodiscard]] bool expected() {
-    if (seen_.load(std::memory_order_relaxed)) return true;
-    const auto left = trials_.load(std::memory_order_relaxed);
+    const auto left = left_.load(std::memory_order_relaxed);
     if (left == 0) return false;
-    trials_.store(left - 1, std::memory_order_relaxed);  // two at once may count as one
+    left_.store(left - 1, std::memory_order_relaxed);  // two at once may count as one
     return true;
   }
 
  private:
-  std::atomic<bool> seen_{false};
-  std::atomic<std::uint32_t> trials_;  // that are left
+  const std::uint32_t behind_one_;
+  std::atomic<std::uint32_t> left_;
 };
 
 class Catalogue {
  public:
   using Hidden = protocol::Hidden;
 
-  Asked asked_sequences{1000};  // lastval, currval: a round trip each
-  Asked asked_settings{100};    // current_setting('app.user'): a new connection each
+  Asked asked_sequences{1'000, 100'000};  // lastval, currval: a round trip each
+  Asked asked_settings{100, 5'000};       // current_setting('app.user'): a new connection each
 
   // Where the numbers of all catalogues come from: none is given twice, so that a database that is forgotten and found
   // again begins with a number of its own. From 1 on.
@@ -99,9 +98,9 @@ class Catalogue {
       return std::nullopt;
     return hidden_of(answer);
   }
-  // The last answer about the schema as it is now. From DDL until the next answer: anything. The next server that is given
-  // back is asked. Before the first answer: anything, except that reads write or lock; until then a read is repeated when
-  // its server is lost, as it is where nothing is hidden.
+  // The last answer about the schema as it is now. From DDL until the next answer: anything. The next server that is
+  // given back is asked. Before the first answer: anything, except that reads write or lock; until then a read is
+  // repeated when its server is lost, as it is where nothing is hidden.
   [[nodiscard]] Hidden hidden() const { return assumed_.load(std::memory_order_acquire); }
   // Whether a BEGIN without a level may begin a block with one snapshot for all its statements. Only an answer about
   // this very state of the schema says no.
@@ -149,17 +148,15 @@ class Catalogue {
   static std::uint64_t schema_of(std::uint64_t answer) { return answer >> bits; }
   static Hidden hidden_of(std::uint64_t answer) { return static_cast<Hidden>(answer & ((1U << bits) - 1)); }
 
-  // For hidden(), which every statement asks: one word to read. Whoever changed the answer or the schema says what holds
-  // now; the last of several sees what all of them have changed.
+  // For hidden(), which every statement asks: one word to read. Whoever changed the answer or the schema says what
+  // holds now; the last of several sees what all of them have changed.
   void assume() {
     const std::lock_guard lock(assuming_);
     const auto answer = answer_.load(std::memory_order_acquire);
     const bool old = schema_of(answer) != schema() && schema_of(answer) != 0;
     assumed_.store(old ? Hidden::anything : hidden_of(answer), std::memory_order_release);
   }
-  [[nodiscard]] TimePoint::duration took() const {
-    return TimePoint::duration(took_.load(std::memory_order_relaxed));
-  }
+  [[nodiscard]] TimePoint::duration took() const { return TimePoint::duration(took_.load(std::memory_order_relaxed)); }
   [[nodiscard]] std::uint64_t next() { return numbers_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
   Numbers& numbers_;

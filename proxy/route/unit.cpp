@@ -19,6 +19,12 @@ using protocol::sql::Verdict;
 
 namespace {
 
+// An Execute that may leave rows in its portal for the next one.
+bool limits_rows(const Frame& frame) {
+  const auto body = frame.body();
+  return body.size() < 5 || protocol::load_be<std::uint32_t>(body.data() + body.size() - 4) != 0;
+}
+
 bool begins(const Verdict& verdict) {
   return verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only;
 }
@@ -66,6 +72,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
   bool parses = false;
   bool parses_unnamed = false;
   bool others = false;
+  bool waits_to_run = false;  // a portal that was bound and not executed
   std::size_t seen = 0;
   const auto decided = [&unit] {
     unit.shape = Unit::Shape::decided;
@@ -142,7 +149,8 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         unit.needs_server = unit.binds = true;
         const auto bind = protocol::parse_bind_head(frame.body(), protocol::Extent::whole);
         if (!bind || !*bind) return write();
-        unit.names_portal |= protocol::Portals::named_in(frame.body()) == protocol::Portals::Name::named;
+        unit.keeps_portal |= protocol::Portals::named_in(frame.body()) == protocol::Portals::Name::named;
+        waits_to_run = true;
         // The unnamed statement is the one parsed in this batch.
         if (parses_unnamed && (*bind)->statement.empty()) break;
         const auto found = statements.find((*bind)->statement);
@@ -162,6 +170,11 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
         }
         break;
       }
+      case client::execute:
+        unit.needs_server = true;
+        unit.keeps_portal |= limits_rows(frame);
+        waits_to_run = false;
+        break;
       case client::function_call:
         unit.answered_alone = seen == 0;
         unit.verdict.effects |= protocol::verdict_of_call(frame).effects;
@@ -169,6 +182,7 @@ Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer, const 
       case client::sync:
         if (frame.length != protocol::empty_length) return write();  // an error, which only a server can make
         unit.only_parses = parses && !others;
+        unit.keeps_portal |= waits_to_run;
         return decided();
       case client::flush:
         // What follows the answers belongs to the same batch, and may be anything.

@@ -27,7 +27,7 @@ struct Unit {
   bool judged = false;             // one Query, and `verdict` is that of its text
   bool only_parses = false;        // Parse messages and a Sync: a driver prepares statements
   bool binds = false;              // something runs that has not been bound before
-  bool names_portal = false;       // a Bind makes a named portal, which lives until its transaction ends
+  bool keeps_portal = false;       // it makes a portal that may be executed in a later one, in the same transaction
   bool hides_begin = false;        // a BEGIN among it could not be sent again: by Query, or too long
   protocol::sql::Verdict verdict;  // of all its statements together: the most cautious of each
   std::size_t wanted = 0;
@@ -36,10 +36,10 @@ struct Unit {
 // Reads ahead in `received`, which begins at a message boundary, without consuming. `limit`: a unit whose end is not
 // among so many bytes counts as a write. A unit that is certainly a write is decided before its end. `patience`: none
 // if the unit must be decided now, with unseen_verdict for texts that can't be judged now.
-[[nodiscard]] Unit look_ahead(
-    protocol::Bytes received, const protocol::Framer& framer, const protocol::ClientStatements& statements,
-    protocol::sql::Classifier& classifier, std::size_t limit,
-    protocol::sql::Classifier::Patience patience = protocol::sql::Classifier::Patience::none);
+[[nodiscard]] Unit look_ahead(protocol::Bytes received, const protocol::Framer& framer,
+                              const protocol::ClientStatements& statements, protocol::sql::Classifier& classifier,
+                              std::size_t limit,
+                              protocol::sql::Classifier::Patience patience = protocol::sql::Classifier::Patience::none);
 
 // The verdict of a prepared statement; the classifier is called once per statement.
 [[nodiscard]] const protocol::sql::Verdict& verdict_of(protocol::Statement& statement,

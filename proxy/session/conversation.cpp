@@ -1,4 +1,5 @@
-// The client's side of a conversation; statements.cpp has the messages that name statements, answers.cpp the server's side.
+// The client's side of a conversation; statements.cpp has the messages that name statements, answers.cpp the server's
+// side.
 #include "proxy/session/conversation.hpp"
 
 #include <algorithm>
@@ -228,8 +229,8 @@ void Conversation::settle_skipped(std::uint32_t cookie) {
 void Conversation::local_answers_due() {
   const auto due = server_.exchange.after();
   if (in_answer()) {
-    // In the middle of a message of the server's nothing else may be said. It isn't waited for: the backend may keep its
-    // rest until it has read more.
+    // In the middle of a message of the server's nothing else may be said. It isn't waited for: the backend may keep
+    // its rest until it has read more.
     postponed_.insert(postponed_.end(), due.begin(), due.end());
   } else {
     for (const auto& request : due) local(request);
@@ -275,7 +276,8 @@ Conversation::Taken Conversation::query(const Frame& frame, bool alone) {
       }
       if (deallocate(frame, verdict)) return Taken::taken;
     }
-    if (const auto text = protocol::parse_query(frame.body())) {
+    const bool fails = server_.exchange.idle() && fails_anyway(verdict);  // and there is nothing to put back
+    if (const auto text = protocol::parse_query(frame.body()); text && !fails) {
       const auto as = alone ? protocol::Resets::As::query : protocol::Resets::As::in_batch;
       resets_.runs(*text, verdict, as, client_.identity.wanted);
     }

@@ -64,11 +64,11 @@ class Conversation {
     bool wrote = false;         // a unit that was answered, at least in part, or lost may have written
     bool wrote_shared = false;  // … what all databases share
     bool schema_changed = false;
-    bool shared_schema_changed = false;  // … that of what all databases share
+    bool shared_schema_changed = false;    // … that of what all databases share
     bool may_have_changed_schema = false;  // nobody knows
-    bool unreplicated = false;   // a commit was told as 08007, for its standbys may not have it
-    bool plans_expired = false;  // the server refused a plan whose result type has changed
-    std::uint32_t units = 0;     // units of the client that were answered
+    bool unreplicated = false;             // a commit was told as 08007, for its standbys may not have it
+    bool plans_expired = false;            // the server refused a plan whose result type has changed
+    std::uint32_t units = 0;               // units of the client that were answered
   };
 
   Conversation(const ClientFacts& client, protocol::ServerSession& server);
@@ -202,8 +202,10 @@ class Conversation {
   [[nodiscard]] bool may_look(const protocol::sql::Verdict& verdict) const;
   [[nodiscard]] bool may_look_at_sequences(const protocol::sql::Verdict& verdict) const;
   [[nodiscard, gnu::noinline, gnu::cold]] std::optional<Taken> hide_others(const protocol::Frame& frame,
-                                                                          const protocol::sql::Verdict& verdict,
-                                                                          std::string_view text);
+                                                                           const protocol::sql::Verdict& verdict,
+                                                                           std::string_view text);
+  [[nodiscard, gnu::noinline, gnu::cold]] bool look_waits(const protocol::Frame& frame) const;
+  [[nodiscard]] bool fails_anyway(const protocol::sql::Verdict& verdict) const;
   [[nodiscard]] std::optional<Taken> forget_sequences(const protocol::Frame& frame,
                                                       const protocol::sql::Verdict& verdict);
   void forget_sequences_in_batch();
@@ -231,8 +233,8 @@ class Conversation {
   // `text`: null if it isn't known.
   void note_effects(const protocol::sql::Verdict& verdict, const std::string_view* text = nullptr);
   [[gnu::noinline, gnu::cold]] void note_more_effects(protocol::sql::Verdict verdict, const std::string_view* text);
-  // What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is a
-  // write. A standby can't write.
+  // What the text doesn't show: where views, operators and the like may run code that writes, a read on the primary is
+  // a write. A standby can't write.
   void judge_as_it_runs(protocol::sql::Verdict& verdict) const {
     if (hides_a_write(verdict)) verdict.access = protocol::sql::Access::write;
   }
@@ -306,7 +308,7 @@ class Conversation {
   std::uint32_t dropping_names_ = 0;  // may take statement names along
   std::uint32_t copying_ = 0;         // may be a COPY FROM STDIN, whose end was not sent
   bool flushes_drop_ = false;         // nothing has asked for the answer of dropping_names_ yet
-  bool path_in_doubt_ = false;  // the search_path may be another than at the start
+  bool path_in_doubt_ = false;        // the search_path may be another than at the start
 };
 
 }  // namespace holdfast::proxy

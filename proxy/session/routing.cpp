@@ -173,8 +173,8 @@ Route ClientSession::choose() const {
   const auto& first = routing_->unit.verdict;
   const auto block = in_block ? block_.judged(first, read_only_by_default()) : protocol::sql::Verdict{};
   if (pool().topology().members.size() > 1 && has(pool().catalogue().hidden(), Hidden::reads_lock)) [[unlikely]] {
-    // A lock that a view takes on a standby would keep nobody out. Explicit words decide otherwise; and where nothing is
-    // known yet, without a primary the standbys must be asked.
+    // A lock that a view takes on a standby would keep nobody out. Explicit words decide otherwise; and where nothing
+    // is known yet, without a primary the standbys must be asked.
     const auto hint = in_block ? block.hint : first.hint;
     const bool automatic = settings().route == config::Route::automatic;
     const bool known = pool().topology().primary || pool().catalogue().hidden() != Hidden::anything;
@@ -230,7 +230,7 @@ bool ClientSession::begins_for_good() const {
       verdict.control == TransactionControl::begin || verdict.control == TransactionControl::begin_read_only;
   // A string with a block of its own leaves it open if it says so, and failed if one of its statements fails.
   if (!deferred && !begins) return verdict.chains || verdict.returns_after_commit;
-  if (unit.names_portal || unit.hides_begin || !block_.stays_plain(verdict)) return true;
+  if (unit.keeps_portal || unit.hides_begin || !block_.stays_plain(verdict)) return true;
   const auto isolation = block_.judged(verdict, false).isolation;
   if (isolation != Isolation::unsaid) return isolation == Isolation::one_snapshot;
   const auto& asked = logged_in_.identity.snapshot_asked;
@@ -294,7 +294,7 @@ ClientSession::Step ClientSession::move_block() {
   }
   clock_.forget(ClientClock::Kind::batch);
   const bool refused = idle && block_.refuses(next.verdict);
-  const bool plain = !next.names_portal && block_.stays_plain(next.verdict);
+  const bool plain = !next.keeps_portal && block_.stays_plain(next.verdict);
   const bool stays = !incomplete && (!next.binds || plain || refused);
   if (!next.needs_server || next.shape == Unit::Shape::broken) return Step::go_on;
   if (stays) {

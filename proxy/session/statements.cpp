@@ -1,4 +1,5 @@
-// The messages of a client that name statements, and those that can't be sent as they are: what goes out in their place.
+// The messages of a client that name statements, and those that can't be sent as they are: what goes out in their
+// place.
 #include <utility>
 
 #include "protocol/client_errors.hpp"
@@ -19,6 +20,8 @@ using protocol::sql::Verdict;
 // Takes a Parse, Bind, Describe or Close: names are the client's, statements are shared.
 Conversation::Taken Conversation::statement(const Frame& frame) {
   if (pending_errors_.full()) return Taken::wait;
+  if (frame.tag == client::parse && server_.shows_others() && look_waits(frame)) [[unlikely]]
+    return Taken::wait;
   const auto understood = client_.tables.prepared.understand(frame, client_.statements);
   if (understood.fault == protocol::StatementMessage::Fault::wait) return Taken::wait;
   if (frame.tag == client::bind && understood.statement && server_.shows_others()) {
@@ -139,9 +142,9 @@ Conversation::Taken Conversation::fail(const Frame& frame, std::uint32_t cookie,
   return Taken::taken;
 }
 
-// A Flush with a body. PostgreSQL reports an error and skips until the Sync, unless a COPY FROM reads it, which ignores it
-// (PostgresMain, src/backend/tcop/postgres.c; CopyGetData, src/backend/commands/copyfromparse.c). No other message fails
-// that has no answer: as it is sent, the error would belong to whoever is served next.
+// A Flush with a body. PostgreSQL reports an error and skips until the Sync, unless a COPY FROM reads it, which ignores
+// it (PostgresMain, src/backend/tcop/postgres.c; CopyGetData, src/backend/commands/copyfromparse.c). No other message
+// fails that has no answer: as it is sent, the error would belong to whoever is served next.
 Conversation::Taken Conversation::malformed_flush(const Frame& frame) {
   if (reads_copy()) {
     announce({.tag = client::flush});

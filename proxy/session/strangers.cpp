@@ -57,7 +57,7 @@ bool ClientSession::begins_block() const {
 bool ClientSession::sees_others_placeholders() {
   const auto& identity = logged_in_.identity;
   auto& server = granted_->session;
-  if (!server.traces().placeholders.by_others_than(name_.session)) return false;
+  if (!server.has_placeholders_of_others()) return false;
   for (const auto& parameter : identity.wanted.parameters()) {
     if (parameter.name.find('.') != std::string::npos) server.owns_placeholder(parameter.name);
   }
@@ -122,14 +122,41 @@ bool Conversation::may_look_at_sequences(const Verdict& verdict) const {
 // In front of a Query, Bind or FunctionCall that may look. Nothing: it goes on.
 std::optional<Conversation::Taken> Conversation::hide_others(const Frame& frame, const Verdict& verdict,
                                                              std::string_view text) {
-  if (server_.exchange.skipping() || server_.exchange.copy_waits_for_client()) return std::nullopt;
+  const auto& exchange = server_.exchange;
+  if (exchange.skipping() || exchange.copy_waits_for_client()) return std::nullopt;
   if (has(verdict.effects, Effect::asks_setting) &&
       server_.shows_placeholders_of_others(protocol::sql::custom_settings_asked(text))) {
     client_.identity.pool->catalogue().asked_settings.seen();
+    if (!exchange.open_batch()) {
+      // Behind what is in flight its client may have no use for this server any more, and gets another one.
+      if (!exchange.idle()) return Taken::wait;
+      if (fails_anyway(verdict)) return std::nullopt;
+    }
     return refuse(frame, protocol::Tell::settings_of_others);
   }
   if (!server_.has_sequences_of_others() || !may_look_at_sequences(verdict)) return std::nullopt;
+  // VACUUM and its like must be the first in their batch; they look at nothing that a client would hear of.
+  if (has(verdict.effects, Effect::commits_itself) && exchange.open_batch()) return std::nullopt;
   return forget_sequences(frame, verdict);
+}
+
+// The same for the Parse that begins a batch: once it is sent its client keeps the server.
+bool Conversation::look_waits(const Frame& frame) const {
+  const auto& exchange = server_.exchange;
+  if (exchange.open_batch() || exchange.idle() || !frame.last) return false;
+  const auto parse = protocol::parse_parse(frame.body());
+  if (!parse) return false;
+  using Classifier = protocol::sql::Classifier;
+  const auto answer = client_.identity.classifier->ask(parse->sql, Classifier::Patience::none);
+  return answer.when == Classifier::Answer::When::now && has(answer.verdict->effects, Effect::asks_setting) &&
+         server_.shows_placeholders_of_others(protocol::sql::custom_settings_asked(parse->sql));
+}
+
+// In a failed block nothing is seen, unless its end stands in front in the same string. Only while nothing is in
+// flight.
+bool Conversation::fails_anyway(const Verdict& verdict) const {
+  return server_.exchange.transaction_status() == 'E' && verdict.statements == 1 &&
+         verdict.control == TransactionControl::none && !has(verdict.effects, Effect::unparsed);
 }
 
 std::optional<Conversation::Taken> Conversation::forget_sequences(const Frame& frame, const Verdict& verdict) {
@@ -141,8 +168,7 @@ std::optional<Conversation::Taken> Conversation::forget_sequences(const Frame& f
   }
   if (!exchange.idle()) return Taken::wait;
   if (exchange.transaction_status() == 'E') {
-    // In a failed block nothing is seen, unless its end stands in front in the same string.
-    if (verdict.statements == 1 && !has(verdict.effects, Effect::unparsed)) return std::nullopt;
+    if (fails_anyway(verdict)) return std::nullopt;
     return refuse(frame, protocol::Tell::in_failed_transaction);
   }
   // Nothing else makes it fail.
@@ -175,22 +201,31 @@ void Conversation::forget_sequences_in_batch() {
   send(client::close, 0);
 }
 
-// What goes out in place of this Query, Bind or FunctionCall fails there, and the client is told why in our words.
+// What goes out in place of this Query, Bind or FunctionCall fails there, and the client is told why in our words. In
+// place of a Query goes another one: it ends its unit, and behind an error of the batch that it is in it is skipped, as
+// the client's own would be.
 Conversation::Taken Conversation::refuse(const Frame& frame, protocol::Tell why) {
   if (pending_errors_.full()) return Taken::wait;
-  protocol::write_describe(client_.desk.to_server.writable(), {.kind = 'S', .name = "hf_0"});
-  const auto taken = fail(frame, client_.statements.issue(), protocol::told(why));
-  if (frame.tag == client::bind) return taken;
+  auto& out = client_.desk.to_server.writable();
+  if (frame.tag == client::bind) {
+    protocol::write_describe(out, {.kind = 'S', .name = "hf_0"});
+    return fail(frame, client_.statements.issue(), protocol::told(why));
+  }
   unit_.judged.reset();
-  // A Query destroys the unnamed statement, also one that fails.
-  announce({.tag = client::sync, .cookie = client_.statements.query().cookie});
-  protocol::write_sync(client_.desk.to_server.writable());
+  // A Query destroys the unnamed statement, also one that fails; a FunctionCall doesn't.
+  auto cookie = frame.tag == client::query ? client_.statements.query().cookie : 0;
+  if (cookie == 0) cookie = client_.statements.issue();
   server_.statements.drop_unnamed();
+  const protocol::Request failing{
+      .tag = client::query, .origin = Origin::failing, .traits = protocol::Trait::repeatable, .cookie = cookie};
+  if (announce(failing) == protocol::Exchange::Fate::in_flight) pending_errors_.add(cookie, protocol::told(why));
+  protocol::write_query(out, "hf_0");
+  dropping_ = !frame.last;
   client_.statements.end_batch();
   server_.statements.end_batch();
   client_.block.portals().queried();
-  unit_.open = false;
-  return taken;
+  unit_.open = forgetting_.in_batch = false;
+  return Taken::taken;
 }
 
 }  // namespace holdfast::proxy

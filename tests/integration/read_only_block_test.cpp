@@ -237,9 +237,13 @@ TEST_F(ReadOnlyBlock, has_one_snapshot_where_that_is_the_default) {
     client.exec("UPDATE t SET at = at WHERE id = 1");
     // A level of its own is another matter.
     client = proxy_->connect();
-    client.exec("BEGIN READ ONLY ISOLATION LEVEL READ COMMITTED");
-    EXPECT_EQ(client.scalar("SELECT member()"), "pg2") << alter;
-    client.exec("COMMIT");
+    const auto on_standby = [&] {
+      client.exec("BEGIN READ ONLY ISOLATION LEVEL READ COMMITTED");
+      const bool standby = client.scalar("SELECT member()") == "pg2";
+      client.exec("COMMIT");
+      return standby;
+    };
+    EXPECT_TRUE(wait_until(std::chrono::seconds(10), on_standby)) << alter;
     apply("ALTER " + alter + " RESET default_transaction_isolation");
     wait_for_standby();
   };

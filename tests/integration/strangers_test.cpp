@@ -308,6 +308,9 @@ TEST_F(Strangers, settings_are_seen_by_no_text) {
     EXPECT_EQ(null(client), "t") << "alone";
     leave_setting();
     client = proxy_->connect();
+    EXPECT_EQ(asked(client, "SELECT current_setting('app.ten'::text || 'ant', true) IS NULL"), "t") << "put together";
+    leave_setting();
+    client = proxy_->connect();
     EXPECT_EQ(in_block(client, [&] { return null(client); }), "t");
     leave_setting();
     client = proxy_->connect();
@@ -359,6 +362,41 @@ TEST_F(Strangers, settings_that_are_asked_for_too_late_are_refused_once) {
   EXPECT_EQ(in_block(other, [&] { return asked(other, "SELECT current_setting('app.two', true) IS NULL"); }), "t");
   leave_setting("SET LOCAL app.one = '1'");
   EXPECT_EQ(in_block(other, [&] { return asked(other, sql); }), "t");
+}
+
+// Whose own settings are on the server is told them as often as it asks, whatever it has called.
+TEST_F(Strangers, settings_that_a_client_has_made_are_told_to_it) {
+  server_.exec("CREATE FUNCTION nothing() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$");
+  start();
+  const auto connect = [&] { return Connection(proxy_->conninfo() + " options='-c app.own=init'"); };
+  for (int i = 0; i < 2; ++i) {
+    connect().exec("INSERT INTO plain VALUES (1)");
+    auto client = connect();
+    for (int again = 0; again < 3; ++again) {
+      EXPECT_EQ(client.scalar("SELECT nothing()"), "1");
+      EXPECT_EQ(asked(client, "SELECT current_setting('app.own', true)"), "init");
+      client.exec("BEGIN");
+      client.exec("SET LOCAL app.mine = 'a'");
+      EXPECT_EQ(client.scalar("SELECT nothing()"), "1");
+      EXPECT_EQ(asked(client, "SELECT current_setting('app.mine', true)"), "a");
+      EXPECT_EQ(asked(client, "SHOW app.own"), "init");
+      EXPECT_EQ(asked(client, "SELECT current_setting('app.none', true) IS NULL"), "t") << "nobody has made it";
+      client.exec("COMMIT");
+    }
+  }
+}
+
+// One that comes behind others of its pipeline is told what it would be told alone, by one answer to each.
+TEST_F(Strangers, settings_that_are_asked_for_in_a_pipeline_are_answered_as_alone) {
+  start();
+  const std::string look = "SELECT current_setting('app.tenant', true) IS NULL";
+  leave_setting();
+  auto client = proxy_->connect();
+  EXPECT_EQ(piped(client, {"SELECT 1", look, "SELECT 2"}, false), (std::vector<std::string>{"1", "t", "2"}));
+  leave_setting();
+  client = proxy_->connect();
+  EXPECT_EQ(piped(client, {"SELECT 1", "BEGIN", "SELECT 1/0", look, "ROLLBACK", "SELECT 2"}, false),
+            (std::vector<std::string>{"1", "22012", "25P02", "2"}));
 }
 
 // A tenant that sets its own first needs no other connection, whatever reads it.

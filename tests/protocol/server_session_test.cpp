@@ -422,5 +422,20 @@ TEST_F(ServerSessionTest, placeholders_last_as_long_as_the_connection) {
   EXPECT_TRUE(hidden.traces().placeholders.by_others_than(1));
 }
 
+// What a client has made is a stranger's only when somebody else gets the server.
+TEST_F(ServerSessionTest, settings_of_unknown_names_are_the_clients_own) {
+  const auto asked = sql::custom_settings_asked("SELECT current_setting('app.own', true)");
+  session.serves(1);
+  const auto made = sql::custom_settings_made("SET LOCAL app.other = 1");
+  session.runs({.access = sql::Access::read, .effects = Effect::custom_setting}, &made);
+  session.serves(2);
+  session.makes_placeholder("app.own");
+  session.runs({.access = sql::Access::write, .effects = Effect::unknown_function});
+  EXPECT_FALSE(session.shows_placeholders_of_others(asked));
+  EXPECT_TRUE(session.traces().names.meet(asked)) << "for whoever gets it next";
+  session.serves(3);
+  EXPECT_TRUE(session.shows_placeholders_of_others(asked));
+}
+
 }  // namespace
 }  // namespace holdfast::protocol

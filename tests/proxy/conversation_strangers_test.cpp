@@ -31,6 +31,13 @@ class ConversationStrangers : public ConversationWorld {
     talk.said();
     talk.heard();
   }
+  void other_made_setting() {
+    auto& session = talk.servers[0].session;
+    const auto made = protocol::sql::custom_settings_made("SET LOCAL app.one = 1");
+    session.serves(1);
+    session.runs({.access = protocol::sql::Access::read, .effects = protocol::sql::Effect::custom_setting}, &made);
+    session.serves(2);
+  }
   // In front of a statement that may look.
   void forgotten() {
     EXPECT_EQ(talk.said(), "Q:DISCARD SEQUENCES");
@@ -110,39 +117,96 @@ TEST_F(ConversationStrangers, discarding_that_fails_is_told_as_canceled) {
   talk.client(query("SELECT lastval()"));
   EXPECT_EQ(talk.said(), "Q:COMMIT Q:DISCARD SEQUENCES");
   talk.server(error("57014") + ready());
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
-  talk.server(error("26000") + ready());
+  EXPECT_EQ(talk.said(), "Q:hf_0");
+  talk.server(error("42601") + ready());
   EXPECT_EQ(talk.heard(), "C:COMMIT ZI E57014 ZI");
 }
 
 TEST_F(ConversationStrangers, settings_that_cannot_be_removed_are_not_shown) {
-  auto& session = talk.servers[0].session;
-  const auto made = protocol::sql::custom_settings_made("SET LOCAL app.one = 1");
-  session.serves(1);
-  session.runs({.access = protocol::sql::Access::read, .effects = protocol::sql::Effect::custom_setting}, &made);
-  session.serves(2);
+  other_made_setting();
   begin();
   talk.client(query("SELECT current_setting('app.two', true)"));
   EXPECT_EQ(talk.said(), "Q:SELECT current_setting('app.two', true)");
   talk.server(one_row() + ready('T'));
   talk.heard();
   talk.client(query("SELECT current_setting('app.one', true)"));
-  EXPECT_EQ(talk.said(), "D:Shf_0 S");
-  talk.server(error("26000") + ready('E'));
+  EXPECT_EQ(talk.said(), "Q:hf_0");
+  talk.server(error("42601") + ready('E'));
   EXPECT_EQ(talk.heard(), "E40001 ZE");
 }
 
+// Each is answered by one ReadyForQuery, also where an error of its batch stands in front.
+TEST_F(ConversationStrangers, what_is_refused_behind_an_error_of_its_batch_is_skipped_with_it) {
+  other_made_setting();
+  begin();
+  talk.client(parse("", "SELECT nosuch") + bind("") + execute() + query("SELECT current_setting('app.one', true)") +
+              sync() + query("SELECT 2"));
+  EXPECT_EQ(talk.said(), "P:SELECT nosuch B E Q:hf_0 S Q:SELECT 2");
+  talk.server(error("42703") + ready('E') + error("25P02") + ready('E'));
+  EXPECT_EQ(talk.heard(), "E42703 ZE E25P02 ZE");
+}
+
+TEST_F(ConversationStrangers, a_refused_query_behind_an_open_batch_ends_it) {
+  other_made_setting();
+  begin();
+  talk.client(run("SELECT 1").substr(0, run("SELECT 1").size() - sync().size()) +
+              query("SELECT current_setting('app.one', true)") + query("SELECT 2"));
+  EXPECT_EQ(talk.said(), "P:SELECT 1 B E Q:hf_0 Q:SELECT 2");
+  talk.server(parsed + bound + one_row() + error("42601") + ready('E') + error("25P02") + ready('E'));
+  EXPECT_EQ(talk.heard(), "1 2 D:one C:SELECT 1 E40001 ZE E25P02 ZE");
+}
+
+// It waits for what is in flight: behind that its client may have another server, or a failed block.
+TEST_F(ConversationStrangers, a_look_waits_for_what_is_in_flight) {
+  other_made_setting();
+  begin();
+  talk.client(query("SELECT nosuch") + query("SELECT current_setting('app.one', true)"));
+  EXPECT_EQ(talk.said(), "Q:SELECT nosuch");
+  talk.server(error("42703") + ready('E'));
+  EXPECT_EQ(talk.said(), "Q:SELECT current_setting('app.one', true)") << "PostgreSQL itself refuses it";
+  talk.server(error("25P02") + ready('E'));
+  EXPECT_EQ(talk.heard(), "E42703 ZE E25P02 ZE");
+}
+
+TEST_F(ConversationStrangers, a_setting_that_was_not_made_is_not_the_clients_own) {
+  other_made_setting();
+  begin();
+  talk.client(query("SELECT nosuch") + query("SET LOCAL app.one = 'mine'"));
+  talk.server(error("42703") + ready('E') + error("25P02") + ready('E'));
+  talk.client(query("ROLLBACK TO a"));
+  talk.server(complete("ROLLBACK") + ready('T'));
+  talk.said();
+  talk.heard();
+  talk.client(query("SELECT current_setting('app.one', true)"));
+  EXPECT_EQ(talk.said(), "Q:hf_0");
+}
+
+TEST_F(ConversationStrangers, a_setting_made_in_front_of_it_in_its_batch_is_the_clients_own) {
+  other_made_setting();
+  begin();
+  const std::string set = "SELECT set_config('app.one', 'mine', true)";
+  const std::string get = "SELECT current_setting('app.one', true)";
+  const auto part = [](const std::string& sql) { return parse("", sql) + bind("") + execute(); };
+  talk.client(part(set) + part(get) + sync());
+  EXPECT_EQ(talk.said(), "P:" + set + " B E P:" + get + " B E S");
+}
+
+TEST_F(ConversationStrangers, what_must_be_first_in_its_batch_is) {
+  begin();
+  talk.hides(
+      static_cast<Hidden>(static_cast<unsigned>(Hidden::sequences) | static_cast<unsigned>(Hidden::writes_look)));
+  talk.client(parse("", "VACUUM t") + bind("") + execute() + sync());
+  EXPECT_EQ(talk.said(), "P:VACUUM t B E S");
+}
+
 TEST_F(ConversationStrangers, settings_that_the_client_makes_itself_are_its_own) {
-  auto& session = talk.servers[0].session;
-  const auto made = protocol::sql::custom_settings_made("SET LOCAL app.one = 1");
-  session.serves(1);
-  session.runs({.access = protocol::sql::Access::read, .effects = protocol::sql::Effect::custom_setting}, &made);
-  session.serves(2);
+  other_made_setting();
   begin();
   talk.client(query("SET LOCAL app.one = 'mine'"));
   talk.server(complete("SET") + ready('T'));
+  talk.said();
   talk.client(query("SELECT current_setting('app.one', true)"));
-  EXPECT_EQ(talk.said(), "Q:SET LOCAL app.one = 'mine' Q:SELECT current_setting('app.one', true)");
+  EXPECT_EQ(talk.said(), "Q:SELECT current_setting('app.one', true)");
 }
 
 }  // namespace

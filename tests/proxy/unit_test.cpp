@@ -159,8 +159,8 @@ TEST_F(LookAhead, what_binds_nothing_runs_nothing_new) {
 }
 
 TEST_F(LookAhead, named_portals_are_seen) {
-  EXPECT_TRUE(look(parse("", "SELECT 1") + message('B', "p\0\0\0\0\0\0\0\0"s) + end).names_portal);
-  EXPECT_FALSE(look(parse("", "SELECT 1") + bind_to("") + execute + end).names_portal);
+  EXPECT_TRUE(look(parse("", "SELECT 1") + message('B', "p\0\0\0\0\0\0\0\0"s) + end).keeps_portal);
+  EXPECT_FALSE(look(parse("", "SELECT 1") + bind_to("") + execute + end).keeps_portal);
 }
 
 TEST_F(LookAhead, a_begin_that_could_not_be_sent_again_is_seen) {
