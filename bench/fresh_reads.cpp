@@ -3,10 +3,10 @@
 //
 //   holdfast_fresh_reads [SECONDS_PER_WRITE_RATE]      # 20 by default: about two minutes in all
 //
-// One Holdfast, two endpoints: the default, and `route: primary`. The readers change from one to the other ten times a
-// second, so that whatever else this machine does hits both alike. Then 10,000 pairs: a row is written on one
-// connection and read on another. Ends by itself, leaves nothing behind; HOLDFAST_BINARY names another proxy. Exit
-// code: 0 only if no read was stale.
+// One Holdfast, three endpoints: the default, `route: primary`, and `route: replica`, which shows what a standby costs
+// by itself. The readers change from one to the next ten times a second, so that whatever else this machine does hits
+// all alike. Then 10,000 pairs: a row is written on one connection and read on another. Ends by itself, leaves nothing
+// behind; HOLDFAST_BINARY names another proxy. Exit code: 0 only if no read was stale.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -33,7 +33,8 @@ constexpr int rows = 10'000;
 constexpr int pairs = 10'000;
 constexpr auto slice = 100ms;
 
-enum Endpoint : std::size_t { by_default, all_to_primary };
+enum Endpoint : std::size_t { by_default, all_to_primary, whatever_replica };
+constexpr std::size_t endpoints = 3;
 
 // Does something at a rate; one that comes late does not catch up.
 class Pace {
@@ -80,7 +81,7 @@ class Bench {
     std::atomic<bool> stop{false};
     std::atomic<std::size_t> endpoint{by_default};
     std::atomic<int> errors{0};
-    std::array<std::vector<std::vector<float>>, 2> times;  // by endpoint and reader, in µs
+    std::array<std::vector<std::vector<float>>, endpoints> times;  // by endpoint and reader, in µs
     for (auto& of_endpoint : times) of_endpoint.resize(readers);
     std::vector<std::thread> threads;
     const auto guarded = [&](auto work) {
@@ -106,7 +107,7 @@ class Bench {
     for (int r = 0; r < readers; ++r) {
       guarded([&, r] {
         std::vector<Connection> clients;
-        for (const auto which : {by_default, all_to_primary}) {
+        for (const auto which : {by_default, all_to_primary, whatever_replica}) {
           clients.emplace_back(conninfo(which));
           prepare(clients.back(), "SELECT v FROM t WHERE id = $1");
         }
@@ -131,17 +132,18 @@ class Bench {
     const double not_fresh = routed("not_fresh");
     while (Clock::now() < end) {
       std::this_thread::sleep_for(slice);
-      endpoint = 1 - endpoint;
+      endpoint = (endpoint + 1) % endpoints;
     }
-    const double left = routed("read") - on_replica;
+    const double all_left = routed("read") - on_replica;
     const double stayed = routed("not_fresh") - not_fresh;
     stop = true;
     for (auto& thread : threads) thread.join();
 
-    std::array<double, 2> mean{};
-    std::array<double, 2> p99{};
+    std::array<double, endpoints> mean{};
+    std::array<double, endpoints> p99{};
     std::size_t count = 0;
-    for (const auto which : {by_default, all_to_primary}) {
+    double of_replica = 0;  // counted as reads that left as well
+    for (const auto which : {by_default, all_to_primary, whatever_replica}) {
       std::vector<float> all;
       for (const auto& of_reader : times[which]) all.insert(all.end(), of_reader.begin(), of_reader.end());
       if (all.empty()) throw std::runtime_error("nothing was read");
@@ -149,11 +151,17 @@ class Bench {
       for (const float took : all) mean[which] += took / static_cast<double>(all.size());
       p99[which] = all[all.size() * 99 / 100];
       count += all.size();
+      if (which == whatever_replica) of_replica = static_cast<double>(all.size());
     }
-    std::printf("%8d %8zu   %7.0f %7.0f %6.1f %%   %7.0f %7.0f %6.1f %%   %6.1f %%%s\n", writes_per_second, count,
-                mean[by_default], mean[all_to_primary], 100 * (mean[by_default] / mean[all_to_primary] - 1),
-                p99[by_default], p99[all_to_primary], 100 * (p99[by_default] / p99[all_to_primary] - 1),
-                100 * left / std::max(left + stayed, 1.0), errors != 0 ? "   errors!" : "");
+    const double left = std::max(all_left - of_replica, 0.0);
+    const auto more = [](const std::array<double, endpoints>& of, Endpoint which) {
+      return 100 * (of[which] / of[all_to_primary] - 1);
+    };
+    std::printf("%8d %8zu   %5.0f %5.0f %+6.1f %% %+6.1f %%   %5.0f %5.0f %+6.1f %% %+6.1f %%   %6.1f %%%s\n",
+                writes_per_second, count, mean[all_to_primary], mean[by_default], more(mean, by_default),
+                more(mean, whatever_replica), p99[all_to_primary], p99[by_default], more(p99, by_default),
+                more(p99, whatever_replica), 100 * left / std::max(left + stayed, 1.0),
+                errors != 0 ? "   errors!" : "");
   }
 
   // How many of the pairs were stale.
@@ -181,7 +189,8 @@ class Bench {
   std::string config() {
     const std::string listener = "  - address: 127.0.0.1:";
     return "listen:\n" + listener + "${port}\n" + listener + std::to_string(second_.number()) +
-           "\n    route: primary\n"
+           "\n    route: primary\n" + listener + std::to_string(third_.number()) +
+           "\n    route: replica\n"
            "workers: 1\n"
            "clusters:\n  main:\n    members:\n" +
            members_yaml(set_) + "    monitor: { user: holdfast, password: " + monitor_password +
@@ -191,7 +200,8 @@ class Bench {
            "http: { address: \"127.0.0.1:${http_port}\" }\n";
   }
   [[nodiscard]] std::string conninfo(Endpoint which) const {
-    return proxy_.conninfo() + (which == by_default ? "" : " port=" + std::to_string(second_.number()));
+    if (which == by_default) return proxy_.conninfo();
+    return proxy_.conninfo() + " port=" + std::to_string((which == all_to_primary ? second_ : third_).number());
   }
   [[nodiscard]] double routed(const std::string& reason) const {
     return proxy_.metric("holdfast_units_routed_total{reason=\"" + reason + "\"}").value_or(0);
@@ -199,6 +209,7 @@ class Bench {
 
   ReplicationSet set_{{.replicas = 1}};
   Port second_;
+  Port third_;
   Holdfast proxy_;
 };
 
@@ -210,8 +221,8 @@ int main(int count, char** arguments) {
     Bench bench;
     std::printf("%d reads/s by %d clients, prepared; times in µs, as the reader sees them\n", reads_per_second,
                 readers);
-    std::printf("%8s %8s   %23s   %23s   %s\n", "writes/s", "reads", "mean: global primary", "p99: global primary",
-                "leave the primary");
+    std::printf("%8s %8s   %29s   %29s   %s\n", "writes/s", "reads", "mean: primary global, replica",
+                "p99: primary global, replica", "leave the primary");
     for (const int writes_per_second : {20, 100, 500}) bench.measure(writes_per_second, duration);
     return bench.write_then_read() == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
   } catch (const std::exception& error) {

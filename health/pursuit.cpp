@@ -11,6 +11,7 @@ void Pursuit::take_part(std::size_t member, bool takes_part) {
 
 bool Pursuit::begin(TimePoint now) {
   pursuing_ = true;
+  begun_ = now;
   until_ = now + patience;
   return goes_on(now);
 }
@@ -69,7 +70,7 @@ std::optional<TimePoint> Pursuit::primary_due() const {
     if (behind(member)) spacing = std::min(spacing.value_or(longest), replicas_[member].spacing);
   }
   if (!spacing) return std::nullopt;
-  return primary_asked_ + std::max(*spacing, primary_spacing_);
+  return std::max(primary_asked_ + std::max(*spacing, primary_spacing_), begun_ + breath);
 }
 
 std::optional<TimePoint> Pursuit::replica_due(std::size_t member) const {

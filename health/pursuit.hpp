@@ -10,10 +10,11 @@
 //   member     | is asked
 //   primary    | when its newest sample is older than the moment asked for
 //   replica    | while it has not reached a sample of the primary: at once behind each new one
-// Each a millisecond after the last time at the earliest. A replica whose replay stands still is asked after 2, 4, … 16
+// Each a millisecond after the last time at the earliest, and the primary 2 ms after the reader that found this resting:
+// the reads that are under way right behind a write would share their processors with the samples. A replica whose replay stands still is asked after 2, 4, … 16
 // ms, and so is the primary while that is true of all that are behind. Where a mark is too old again within 4 ms, since
 // writes follow each other that fast, marks help few reads, and sampling costs all of them: there the primary is asked
-// after 2, 4, … 64 ms. Owner: the monitor. Thread: control. Lifetime: the monitor's.
+// after 2, 4, … 128 ms. Owner: the monitor. Thread: control. Lifetime: the monitor's.
 #pragma once
 
 #include <chrono>
@@ -27,10 +28,11 @@ namespace holdfast::health {
 
 class Pursuit {
  public:
+  static constexpr std::chrono::milliseconds breath{2};
   static constexpr std::chrono::milliseconds shortest{1};
   static constexpr std::chrono::milliseconds longest{16};
   static constexpr std::chrono::milliseconds worthwhile{4};
-  static constexpr std::chrono::milliseconds longest_when_busy{64};
+  static constexpr std::chrono::milliseconds longest_when_busy{128};
   static constexpr std::chrono::seconds patience{1};
 
   // The sampler says which marks there are and who is behind; it outlives this.
@@ -66,6 +68,7 @@ class Pursuit {
   std::vector<Replica> replicas_;
   bool pursuing_ = false;
   TimePoint wanted_{};  // as of the last look
+  TimePoint begun_{};
   TimePoint until_{};
   TimePoint primary_asked_{};
   TimePoint primary_answered_{};
