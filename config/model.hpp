@@ -147,6 +147,7 @@ struct Monitor {
 struct Failover {
   FailoverMode mode = FailoverMode::follow;
   Authority authority = Authority::sql;
+  Milliseconds claim_wait{5000};  // beside a primary that lives and is followed
   friend bool operator==(const Failover&, const Failover&) = default;
 };
 

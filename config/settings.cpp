@@ -112,11 +112,12 @@ const std::vector<Binding<Config>>& process_table() {
                                       .applies = Applies::restart}),
       bind<Config, &Config::state_dir>(
           {.path = "state_dir",
-           .doc = "Directory that outlives the process: for each cluster a small file says which primary was accepted "
-                  "last, so that a process that starts while only a stale primary can be reached doesn't believe it. "
-                  "No two processes may share it. Without it, or if it can't be written, there is a warning and nothing "
-                  "is kept. To accept an older primary, make sure that the recorded one can't come "
-                  "back as a primary, remove the cluster's file and reload. \"\": nothing is kept.",
+           .doc =
+               "Directory that outlives the process: for each cluster a small file says which primary was accepted "
+               "last, so that a process that starts while only a stale primary can be reached doesn't believe it. "
+               "No two processes may share it. Without it, or if it can't be written, there is a warning and nothing "
+               "is kept. To accept an older primary, make sure that the recorded one can't come "
+               "back as a primary, remove the cluster's file and reload. \"\": nothing is kept.",
            .applies = Applies::restart,
            .type = Type::file}),
       bind<Config, &Config::auth, &Auth::method>(
@@ -130,9 +131,10 @@ const std::vector<Binding<Config>>& process_table() {
            .type = Type::file}),
       bind<Config, &Config::auth, &Auth::login_timeout>(
           {.path = "auth.login_timeout",
-           .doc = "How long a client may take from connecting to the end of its authentication, TLS included, before it "
-                  "is disconnected. What its login waits for then has the limits of `pool.wait_timeout` and "
-                  "`pool.hold_timeout`.",
+           .doc =
+               "How long a client may take from connecting to the end of its authentication, TLS included, before it "
+               "is disconnected. What its login waits for then has the limits of `pool.wait_timeout` and "
+               "`pool.hold_timeout`.",
            .range = {100, 10 * minute}}),
       http_address(),
       bind<Config, &Config::log, &Log::level>({.path = "log.level",
@@ -258,6 +260,13 @@ const std::vector<Binding<Cluster>>& cluster_table() {
           {.path = "failover.authority",
            .doc = "What decides which member is the primary: `sql` asks the members themselves.",
            .applies = restart}),
+      bind<Cluster, &Cluster::failover, &Failover::claim_wait>(
+          {.path = "failover.claim_wait",
+           .doc =
+               "How long writes wait when a member was promoted beside a primary that answers and that standbys "
+               "stream from. The new one becomes the primary as soon as the old one stops or more standbys follow the "
+               "new one; when the time is over, the old one goes on and the new one is fenced.",
+           .range = {0, hour}}),
       bind<Cluster, &Cluster::tls, &ServerTls::mode>(
           {.path = "tls.mode", .doc = "TLS to the members, with the meanings of libpq's sslmode."}),
       bind<Cluster, &Cluster::tls, &ServerTls::ca>(

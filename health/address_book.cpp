@@ -30,8 +30,8 @@ bool AddressBook::contains(const std::string& address) const {
   return std::find(addresses_.begin(), addresses_.end(), address) != addresses_.end();
 }
 
-void AddressBook::refresh_if_old(TimePoint now) {
-  if (!asked_ || now - last_lookup_ > lookup_age) refresh(now);
+void AddressBook::refresh_if_old(TimePoint now, Age allowed) {
+  if (!asked_ || allowed == Age::short_lived || now - last_lookup_ > lookup_age) refresh(now);
 }
 
 void AddressBook::refresh(TimePoint now) {

@@ -1,12 +1,13 @@
 // The addresses of one member. A numeric host or a socket's directory is its own address; a name is looked up without
-// blocking, again every half minute and whenever connecting fails. The last good answer is kept while DNS fails.
-// Thread: control. Lifetime: held by shared_ptr, because a lookup that hangs in the system's resolver outlives the
-// probe that asked for it.
+// blocking, again every half minute, every second while the cluster has no primary, and whenever connecting fails. The
+// last good answer is kept while DNS fails. Thread: control. Lifetime: held by shared_ptr, because a lookup that hangs
+// in the system's resolver outlives the probe that asked for it.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,7 +28,9 @@ class AddressBook : public std::enable_shared_from_this<AddressBook> {
   [[nodiscard]] bool resolving() const { return resolving_; }
   [[nodiscard]] boost::system::error_code error() const { return error_; }  // of the last lookup; none: it succeeded
 
-  void refresh_if_old(TimePoint now);
+  // Older than half a minute, or than a second: names may have been moved to other servers.
+  enum class Age : std::uint8_t { usual, short_lived };
+  void refresh_if_old(TimePoint now, Age allowed);
   // Looks up unless that was done within the last second.
   void refresh(TimePoint now);
   // Connecting to current() failed: the next address, and a new lookup.

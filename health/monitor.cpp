@@ -68,6 +68,7 @@ class Monitor::Impl {
         pursuit_(sampler_),
         ended_(context) {
     for (const config::Member& member : cluster.members) add_slot(member);
+    roles_.set_claim_wait(cluster.failover.claim_wait);
     if (remembered.record) roles_.remember(*remembered.record, remembered.where);
     marks_epoch_ = roles_.epoch();
   }
@@ -217,7 +218,8 @@ class Monitor::Impl {
       slot.urgent = false;
       const bool fresh = std::exchange(slot.fresh, false);
       const TimePoint began = Clock::now();
-      const ProbeResult result = co_await slot.probe.probe(*kind, fresh);
+      const auto names = roles_.primary() ? AddressBook::Age::usual : AddressBook::Age::short_lived;
+      const ProbeResult result = co_await slot.probe.probe(*kind, fresh, names);
       if (stopping_ || !slot.present) break;
       if (std::exchange(slot.void_answer, false)) {
         slot.urgent = true;
@@ -314,6 +316,8 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
     if (slot.constants && slot.constants->in_recovery != result.position->in_recovery) slot.urgent = true;
   } else if (!slot.member.usable()) {
     roles_.lost(index, slot.member.reason(), now);
+  } else {
+    roles_.unanswered(index, now);
   }
   for (const MemberIndex candidate : roles_.take_confirmations()) probe_now(slots_[candidate]);
   if (roles_.epoch() != marks_epoch_) {
@@ -441,6 +445,7 @@ void Monitor::Impl::refresh() {
 void Monitor::Impl::update(const config::Cluster& cluster) {
   const TimePoint now = Clock::now();
   settings_ = cluster;
+  roles_.set_claim_wait(cluster.failover.claim_wait);
   for (MemberIndex member = 0; member < slots_.size(); ++member) {
     Slot& slot = slots_[member];
     const auto kept = std::find_if(cluster.members.begin(), cluster.members.end(),

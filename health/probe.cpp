@@ -88,9 +88,9 @@ class Probe::Impl : public std::enable_shared_from_this<Probe::Impl> {
     });
   }
 
-  asio::awaitable<ProbeResult> probe(ProbeKind kind, bool fresh) {
+  asio::awaitable<ProbeResult> probe(ProbeKind kind, bool fresh, AddressBook::Age names) {
     if (fresh || stale_) close();
-    addresses_->refresh_if_old(Clock::now());
+    addresses_->refresh_if_old(Clock::now(), names);
     if (connection_) {
       ProbeResult result = co_await query(kind);
       if (result.grade != Grade::connection_lost || interrupted_) co_return result;
@@ -403,8 +403,8 @@ Probe::~Probe() {
   impl_->interrupt();
 }
 
-asio::awaitable<ProbeResult> Probe::probe(ProbeKind kind, bool fresh) {
-  return impl_->probe(kind, fresh);
+asio::awaitable<ProbeResult> Probe::probe(ProbeKind kind, bool fresh, AddressBook::Age names) {
+  return impl_->probe(kind, fresh, names);
 }
 asio::awaitable<Wake> Probe::idle(TimePoint until) {
   return impl_->idle(until);

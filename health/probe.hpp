@@ -20,6 +20,7 @@
 #include <string>
 
 #include "config/model.hpp"
+#include "health/address_book.hpp"
 #include "health/observation.hpp"
 
 namespace holdfast::health {
@@ -42,7 +43,9 @@ class Probe {
   // One probe. Connects when there is no connection, or when `fresh` asks for a new one. A connection that turns out to
   // be broken is replaced once within the same call, because its end says nothing about the server:
   // pg_terminate_backend looks the same. So `connection_lost` is given only when the new connection broke as well.
-  [[nodiscard]] boost::asio::awaitable<ProbeResult> probe(ProbeKind kind, bool fresh);
+  // `names`: how old the answer of DNS may be.
+  [[nodiscard]] boost::asio::awaitable<ProbeResult> probe(ProbeKind kind, bool fresh,
+                                                          AddressBook::Age names = AddressBook::Age::usual);
   // Waits; watches the idle connection, whose end is noticed at once.
   [[nodiscard]] boost::asio::awaitable<Wake> idle(TimePoint until);
   // Ends idle() now, or the next one. Doesn't disturb a running probe.

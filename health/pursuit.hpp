@@ -10,11 +10,12 @@
 //   member     | is asked
 //   primary    | when its newest sample is older than the moment asked for
 //   replica    | while it has not reached a sample of the primary: at once behind each new one
-// Each a millisecond after the last time at the earliest, and the primary 2 ms after the reader that found this resting:
-// the reads that are under way right behind a write would share their processors with the samples. A replica whose replay stands still is asked after 2, 4, … 16
-// ms, and so is the primary while that is true of all that are behind. Where a mark is too old again within 4 ms, since
-// writes follow each other that fast, marks help few reads, and sampling costs all of them: there the primary is asked
-// after 2, 4, … 128 ms. Owner: the monitor. Thread: control. Lifetime: the monitor's.
+// Each a millisecond after the last time at the earliest, and the primary 2 ms after the reader that found this
+// resting: the reads that are under way right behind a write would share their processors with the samples. A replica
+// whose replay stands still is asked after 2, 4, … 16 ms, and so is the primary while that is true of all that are
+// behind. Where a mark is too old again within 4 ms, since writes follow each other that fast, marks help few reads,
+// and sampling costs all of them: there the primary is asked after 2, 4, … 128 ms. Owner: the monitor. Thread: control.
+// Lifetime: the monitor's.
 #pragma once
 
 #include <chrono>

@@ -25,8 +25,8 @@ struct Record {
 // A few lines of `key value`, with a comment for people in front.
 [[nodiscard]] std::string to_text(const Record& record);
 
-// Keys that this version doesn't know are skipped. Errors: something is missing, said twice or no number, or the text is
-// about another cluster.
+// Keys that this version doesn't know are skipped. Errors: something is missing, said twice or no number, or the text
+// is about another cluster.
 [[nodiscard]] Result<Record> parse_record(std::string_view text, std::string_view cluster);
 
 // The name of the cluster's file: "main.record". What isn't a letter, a digit, '_' or '-' is written as %XX.

@@ -105,8 +105,8 @@ bool RecordStore::removed(const std::string& cluster) {
   }
   struct stat status {};
   // A directory that can't be looked into says nothing about its files.
-  const bool gone = ::stat(directory_.c_str(), &status) == 0 && ::stat(path(cluster).c_str(), &status) != 0 &&
-                    errno == ENOENT;
+  const bool gone =
+      ::stat(directory_.c_str(), &status) == 0 && ::stat(path(cluster).c_str(), &status) != 0 && errno == ENOENT;
   if (!gone) return false;
   const std::scoped_lock lock(mutex_);
   present_.erase(cluster);

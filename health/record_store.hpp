@@ -1,10 +1,9 @@
 // The records of all clusters, in files of one directory.
 //
-// Task: reads a record at the start; replaces it whenever another primary was accepted. A file is written beside the old
-// one, synced, and renamed, so that either is whole at any time. Writing happens in a thread of the store's own: a disk
-// that hangs holds up no probe.
-// Thread: one caller; `report` is called in the store's thread. Lifetime: the destructor ends when what was given to
-// keep() is on disk or has failed.
+// Task: reads a record at the start; replaces it whenever another primary was accepted. A file is written beside the
+// old one, synced, and renamed, so that either is whole at any time. Writing happens in a thread of the store's own: a
+// disk that hangs holds up no probe. Thread: one caller; `report` is called in the store's thread. Lifetime: the
+// destructor ends when what was given to keep() is on disk or has failed.
 #pragma once
 
 #include <condition_variable>

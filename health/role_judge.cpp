@@ -39,10 +39,8 @@ void RoleJudge::remember(const Record& record, const std::string& where) {
     epoch_ = record.epoch;
     return;
   }
-  recorded_ = {.timeline = record.timeline,
-               .identifier = system_identifier_ == 0,
-               .primary = record.primary,
-               .where = where};
+  recorded_ = {
+      .timeline = record.timeline, .identifier = system_identifier_ == 0, .primary = record.primary, .where = where};
   system_identifier_ = record.system_identifier;
   timeline_ = floor_ = record.timeline;
   epoch_ = record.epoch;
@@ -62,6 +60,8 @@ void RoleJudge::begin_record(std::uint64_t system_identifier, TimePoint now) {
   primary_lsn_.reset();
   for (Facts& facts : members_) {
     facts.dual = false;
+    facts.contest = Contest::none;
+    facts.contested_since.reset();
     if (facts.last && facts.last->in_recovery) facts.highest_timeline = facts.last->timeline;
   }
   decide(now);
@@ -83,7 +83,10 @@ void RoleJudge::observed(MemberIndex member, const Observation& observation, boo
     ++facts.view.generation;  // every connection to the postmaster before is gone
     facts.highest_timeline = 0;
   }
+  if (facts.started != observation.started) facts.started_seen = now;
   facts.started = observation.started;
+  facts.seen = now;
+  facts.unanswered = false;
   facts.agreeing = facts.last && agree(*facts.last, observation) ? facts.agreeing + 1 : 1;
   if (facts.agreeing == 1) facts.claimed_from = now;
   facts.claimed_to = now;
@@ -96,6 +99,12 @@ void RoleJudge::observed(MemberIndex member, const Observation& observation, boo
   facts.judged = true;
   facts.usable = usable;
   facts.lost_reason.clear();
+  find_second_names(member);
+  decide(now);
+}
+
+void RoleJudge::unanswered(MemberIndex member, TimePoint now) {
+  if (std::exchange(members_[member].unanswered, true)) return;
   decide(now);
 }
 
@@ -107,6 +116,7 @@ void RoleJudge::lost(MemberIndex member, const std::string& reason, TimePoint no
   facts.usable = false;
   facts.lost_reason = reason;
   facts.stuck_since.reset();
+  facts.unanswered = true;
   decide(now);
 }
 
@@ -127,6 +137,8 @@ void RoleJudge::removed(MemberIndex member, TimePoint now) {
   Facts& facts = members_[member];
   facts.in_configuration = false;
   facts.dual = false;
+  facts.contest = Contest::none;
+  facts.contested_since.reset();
   facts.judged = true;
   // An operator who removes a primary from the configuration allows another one on the same timeline.
   if (accepted_ == member) accepted_.reset();
@@ -143,6 +155,7 @@ void RoleJudge::forget(MemberIndex member, TimePoint now) {
   ++facts.view.generation;
   facts.started = 0;
   facts.highest_timeline = 0;
+  facts.same_as.reset();
   lost(member, "not probed yet", now);
 }
 
@@ -152,7 +165,8 @@ bool RoleJudge::dual() const {
 
 std::vector<MemberIndex> RoleJudge::split_brain() const {
   const auto at_once = [this](const Facts& a, const Facts& b) {
-    return &a != &b && claims(a) && claims(b) && a.claimed_from <= b.claimed_to && b.claimed_from <= a.claimed_to;
+    return &a != &b && says_primary(a) && says_primary(b) && a.claimed_from <= b.claimed_to &&
+           b.claimed_from <= a.claimed_to;
   };
   std::vector<MemberIndex> result;
   for (MemberIndex member = 0; member < members_.size(); ++member) {
@@ -176,8 +190,12 @@ bool RoleJudge::ours(const Facts& facts) const {
   return facts.last && system_identifier_ != 0 && facts.last->system_identifier == system_identifier_;
 }
 
+bool RoleJudge::says_primary(const Facts& facts) const {
+  return facts.in_configuration && ours(facts) && !facts.last->in_recovery && !facts.same_as;
+}
+
 bool RoleJudge::claims(const Facts& facts) const {
-  return facts.in_configuration && ours(facts) && !facts.last->in_recovery;
+  return says_primary(facts) && facts.contest == Contest::none;
 }
 
 void RoleJudge::set_role(Facts& facts, Role role, std::string reason) {

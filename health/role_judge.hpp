@@ -9,6 +9,11 @@
 //     timeline that was accepted, claimed, or followed by a standby; it never falls while the record lives.
 //  3. Of several claimants the highest timeline wins, the others are fenced. Two that were seen to claim at the same
 //     time are a split brain all the same: clients that do not come through the proxy may write to the loser.
+//     Unless the lower one is the incumbent (accepted, or at a first start the one that most standbys follow), answers,
+//     and standbys stream its timeline: somebody may have promoted a standby by mistake. Then writes wait, for
+//     `claim_wait` at most. If the incumbent falls silent meanwhile, or more standbys stream the higher timeline, that
+//     one wins. Else it is refused, the incumbent goes on, and not even its end makes the other one primary, which
+//     lacks what was written since: that takes a standby that follows it, or begin_record().
 //  4. A claimant on the accepted timeline must be the accepted member, unless that one is now seen in recovery (a clean
 //     hand-over without promotion) or has left the configuration. Anything else is a split brain on one timeline.
 //  5. Two claimants on one timeline: DUAL, the split brain that no timeline resolves. No member gets writes, not even
@@ -18,6 +23,7 @@
 //  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
 //     reign seen again after a silence, or by another run with its record, keeps its epoch. Epoch and timeline never
 //     decrease within one record; begin_record() ends it, the epoch goes on.
+//  8. Two members that say the same of their server are one: the second name takes part in nothing.
 // Thread: control. Invariant, tested with random histories: at most one primary, fenced members never are it.
 #pragma once
 
@@ -45,6 +51,7 @@ class RoleJudge {
   // `system_identifier` 0: to be learnt. Members get the indices of their names, which are for reasons only.
   RoleJudge(const std::vector<std::string>& names, std::uint64_t system_identifier);
 
+  void set_claim_wait(std::chrono::milliseconds wait) { claim_wait_ = wait; }
   // What an earlier run accepted, before anything is observed; `where` says where it stands, for reasons. A configured
   // system identifier that is another one makes it void.
   void remember(const Record& record, const std::string& where);
@@ -57,6 +64,8 @@ class RoleJudge {
   void observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now);
   // The member is down, starting, or has not been reached: what it claimed is void.
   void lost(MemberIndex member, const std::string& reason, TimePoint now);
+  // A probe failed that takes nothing back yet.
+  void unanswered(MemberIndex member, TimePoint now);
   // The position that a light probe gave: normalised for a primary, replayed for a standby.
   void positioned(MemberIndex member, std::uint64_t lsn);
   // Membership, from a reload. A removed member takes part in nothing and resolves a DUAL it was part of.
@@ -95,6 +104,9 @@ class RoleJudge {
   [[nodiscard]] std::vector<MemberIndex> take_confirmations();
 
  private:
+  // Of a claimant beside an incumbent (rule 3).
+  enum class Contest : std::uint8_t { none, waits, refused };
+
   struct Facts {
     std::string name;
     std::optional<Observation> last;  // current; none: nothing known
@@ -102,11 +114,18 @@ class RoleJudge {
     bool judged = false;              // has answered, or been given up, once
     bool usable = false;
     bool in_configuration = true;
-    bool dual = false;                   // latched by rule 5
+    bool dual = false;  // latched by rule 5
+    Contest contest = Contest::none;
+    std::optional<TimePoint> contested_since;
+    bool unanswered = false;             // the last probe failed
+    std::optional<MemberIndex> same_as;  // rule 8
+    TimePoint started_seen{};            // when `started` was seen first
+    TimePoint seen{};                    // … and anything, last
     TimePoint claimed_from{};            // the standing claim: when it was seen first
     TimePoint claimed_to{};              // … and last
     std::uint32_t agreeing = 0;          // full observations in a row that say the same
     std::uint32_t highest_timeline = 0;  // of this postmaster as a standby
+    std::uint32_t claimed_timeline = 0;  // that has not been judged yet
     std::string lost_reason;
     std::optional<TimePoint> stuck_since;
     View view;
@@ -114,6 +133,12 @@ class RoleJudge {
 
   void decide(TimePoint now);
   void learn_identifier();
+  void find_second_names(MemberIndex observed);
+  void judge_contest(TimePoint now);
+  void judge_contested(MemberIndex claimant, std::optional<MemberIndex> incumbent, TimePoint now);
+  void tell_contest(MemberIndex incumbent);
+  [[nodiscard]] std::optional<MemberIndex> incumbent() const;
+  [[nodiscard]] std::size_t followers(const Facts& facts) const;
   void judge_others();
   void judge_standby(Facts& facts, TimePoint now);
   void judge_claimants();
@@ -124,12 +149,14 @@ class RoleJudge {
   void update_positions();
   [[nodiscard]] bool all_probed() const;
   [[nodiscard]] bool ours(const Facts& facts) const;
-  [[nodiscard]] bool claims(const Facts& facts) const;
+  [[nodiscard]] bool says_primary(const Facts& facts) const;
+  [[nodiscard]] bool claims(const Facts& facts) const;  // … and it may be one
   [[nodiscard]] std::string why_nobody_claims() const;
   void note_timelines();
   [[nodiscard]] std::string why_behind(std::uint32_t highest) const;
 
   std::vector<Facts> members_;
+  std::chrono::milliseconds claim_wait_{5000};
   std::uint64_t epoch_ = 0;
   std::uint64_t system_identifier_ = 0;
   std::uint32_t timeline_ = 0;

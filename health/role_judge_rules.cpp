@@ -37,27 +37,35 @@ void RoleJudge::learn_identifier() {
 
 void RoleJudge::decide(TimePoint now) {
   learn_identifier();
+  judge_contest(now);
   note_timelines();
   judge_others();
   judge_claimants();
   // Replicas are judged against the timeline that stands now.
   for (Facts& facts : members_) {
-    if (facts.in_configuration && ours(facts) && facts.last->in_recovery) judge_standby(facts, now);
+    if (facts.in_configuration && ours(facts) && facts.last->in_recovery && !facts.same_as) judge_standby(facts, now);
   }
   update_positions();
 }
 
-// Raises the floor, and notes what doesn't rest on the record alone any more.
+// Raises the floor, and notes what doesn't rest on the record alone any more. A claim counts when it is known whether
+// it stands beside an incumbent, whether its member answers then or not.
 void RoleJudge::note_timelines() {
-  for (const Facts& facts : members_) {
-    if (!facts.in_configuration || !ours(facts)) continue;
-    recorded_.identifier = false;
-    const std::uint32_t seen = facts.last->in_recovery ? facts.highest_timeline : facts.last->timeline;
-    if (seen >= recorded_.timeline) recorded_.timeline = 0;
-    if (seen > floor_) {
-      floor_ = seen;
-      floor_witness_ = facts.name;
+  const auto raise = [this](const Facts& facts, std::uint32_t timeline) {
+    if (timeline >= recorded_.timeline) recorded_.timeline = 0;
+    if (timeline <= floor_) return;
+    floor_ = timeline;
+    floor_witness_ = facts.name;
+  };
+  const bool claims_count = accepted_ || all_probed();
+  for (Facts& facts : members_) {
+    if (!facts.in_configuration) continue;
+    if (ours(facts)) {
+      recorded_.identifier = false;
+      if (facts.last->in_recovery) raise(facts, facts.highest_timeline);
+      facts.claimed_timeline = facts.last->in_recovery ? 0 : facts.last->timeline;
     }
+    if (claims_count && facts.contest == Contest::none) raise(facts, std::exchange(facts.claimed_timeline, 0));
   }
 }
 
@@ -74,9 +82,13 @@ void RoleJudge::judge_others() {
       set_role(facts, Role::quarantined,
                "system identifier " + std::to_string(facts.last->system_identifier) + " is not the cluster's " +
                    std::to_string(system_identifier_) +
-                   (recorded_.identifier ? " of an earlier run; if it is the right one, remove " + recorded_.where +
-                                               " and reload"
-                                         : ""));
+                   (recorded_.identifier
+                        ? " of an earlier run; if it is the right one, remove " + recorded_.where + " and reload"
+                        : ""));
+    } else if (facts.same_as) {
+      facts.dual = false;
+      set_role(facts, Role::quarantined,
+               "leads to the same server as " + members_[*facts.same_as].name + ": one of the two names is wrong");
     } else if (facts.last->in_recovery) {
       facts.dual = false;
     }
@@ -106,6 +118,9 @@ void RoleJudge::judge_standby(Facts& facts, TimePoint now) {
 
 void RoleJudge::judge_claimants() {
   primary_.reset();
+  for (const Facts& facts : members_) {
+    if (facts.contest == Contest::waits && says_primary(facts)) return;  // the contest has said who is what
+  }
   std::uint32_t highest = 0;
   for (const Facts& facts : members_) {
     if (claims(facts)) highest = std::max(highest, facts.last->timeline);
@@ -163,7 +178,8 @@ void RoleJudge::judge_claimants() {
 // What the highest timeline is known from, if no claimant is on it.
 std::string RoleJudge::why_behind(std::uint32_t highest) const {
   if (floor_ <= highest) return {};
-  if (recorded_.timeline != 0) return ", which " + recorded_.primary + " was on in an earlier run (" + recorded_.where + ")";
+  if (recorded_.timeline != 0)
+    return ", which " + recorded_.primary + " was on in an earlier run (" + recorded_.where + ")";
   return floor_ > timeline_ ? ", which " + floor_witness_ + " is on" : "";
 }
 
@@ -198,6 +214,10 @@ void RoleJudge::judge_winner(MemberIndex winner) {
   }
   set_role(facts, Role::primary, "");
   primary_ = winner;
+  // Who stood beside it and is silent now lacks what is written from here on.
+  for (Facts& other : members_) {
+    if (other.contest == Contest::waits && !says_primary(other)) other.contest = Contest::refused;
+  }
   why_.clear();
 }
 
@@ -232,9 +252,13 @@ std::string RoleJudge::why_nobody_claims() const {
     return "no member is a primary";
   }
   const Facts& accepted = members_[*accepted_];
-  if (!accepted.last) return accepted.name + " is gone: " + accepted.lost_reason;
+  std::string refused;
+  for (const Facts& facts : members_) {
+    if (facts.contest == Contest::refused && says_primary(facts)) refused = "; " + facts.name + " " + facts.view.reason;
+  }
+  if (!accepted.last) return accepted.name + " is gone: " + accepted.lost_reason + refused;
   if (!ours(accepted)) return accepted.name + " " + accepted.view.reason;
-  return accepted.name + " became a replica, and no member is a primary";
+  return accepted.name + " became a replica, and no member is a primary" + refused;
 }
 
 void RoleJudge::update_positions() {

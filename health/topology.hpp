@@ -51,8 +51,8 @@ struct MemberStatus {
 };
 
 // A new primary begins its timeline below the position that its predecessor was last seen at: what lies between is only
-// there. The predecessor may have written more since it was seen, and its successor some before it was: the bytes are the
-// least that it can be.
+// there. The predecessor may have written more since it was seen, and its successor some before it was: the bytes are
+// the least that it can be.
 struct LeftBehind {
   std::uint64_t reached = 0;  // the predecessor's insert position
   std::uint64_t begins = 0;   // the successor's, when it was accepted
@@ -62,12 +62,12 @@ struct LeftBehind {
 
 struct Topology {
   std::string cluster;
-  std::uint64_t version = 0;            // grows with every snapshot
-  std::uint64_t epoch = 0;              // grows with every accepted primary; never decreases
-  std::uint64_t system_identifier = 0;  // 0: not yet known
-  std::uint32_t timeline = 0;           // of the accepted primary
-  std::optional<MemberIndex> primary;   // none: writes wait
-  std::string why_no_primary;           // for people, when there is none
+  std::uint64_t version = 0;              // grows with every snapshot
+  std::uint64_t epoch = 0;                // grows with every accepted primary; never decreases
+  std::uint64_t system_identifier = 0;    // 0: not yet known
+  std::uint32_t timeline = 0;             // of the accepted primary
+  std::optional<MemberIndex> primary;     // none: writes wait
+  std::string why_no_primary;             // for people, when there is none
   std::optional<LeftBehind> left_behind;  // by the primary of this epoch
   // A split brain: the members that are, or were when they fell silent, primary of this cluster at the same time.
   // Empty: none; else at least two. Writes go on only when a higher timeline says which of them is the primary.

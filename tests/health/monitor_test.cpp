@@ -213,8 +213,8 @@ TEST(Monitor, replicas_that_stay_on_the_old_timeline_leave_the_read_pool) {
   EXPECT_EQ(watch.now->members[2].timeline, 2U);
 }
 
-TEST(Monitor, live_old_primary_loses_to_a_higher_timeline) {
-  ReplicationSet set;
+TEST(Monitor, live_old_primary_that_nobody_follows_loses_to_a_higher_timeline) {
+  ReplicationSet set({.replicas = 1});
   Watch watch(cluster_of(set));
   ASSERT_TRUE(watch.until_primary(0));
   set.replica().exec("SELECT pg_promote(false)");

@@ -24,6 +24,7 @@ class History {
       case 2: roles_.removed(member, now_); break;
       case 3: roles_.restored(member); break;
       case 4: roles_.forget(member, now_); break;
+      case 5: roles_.unanswered(member, now_); break;
       default: observe(member); break;
     }
     check();
@@ -41,9 +42,11 @@ class History {
                      .timeline = 1 + pick(4),
                      .lsn = pick(100000),
                      .receiver = std::nullopt,
-                     .started = 1 + pick(3)};
-    if (seen.in_recovery && pick(2) == 0)
-      seen.receiver = Receiver{.visible = pick(2) == 0, .status = ReceiverStatus::waiting};
+                     .started = 1 + pick(3) + (pick(20) == 0 ? 0 : 10 * member)};
+    if (seen.in_recovery && pick(2) == 0) {
+      const auto status = pick(2) == 0 ? ReceiverStatus::waiting : ReceiverStatus::streaming;
+      seen.receiver = Receiver{.visible = pick(4) != 0, .status = status, .timeline = seen.timeline};
+    }
     const bool usable = pick(6) != 0;
     const std::uint32_t times = 1 + pick(3);
     for (std::uint32_t i = 0; i < times; ++i) roles_.observed(member, seen, usable, now_);

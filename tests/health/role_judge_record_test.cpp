@@ -38,7 +38,8 @@ class RecordedJudge : public ::testing::Test {
         {.cluster = "main", .system_identifier = ours, .timeline = 2, .epoch = 5, .primary = "pg2", .started = 77},
         "/state/main.record");
   }
-  void see(MemberIndex member, const Observation& observation) {
+  void see(MemberIndex member, Observation observation) {
+    if (observation.started == 1) observation.started += 1000 * (member + 1);
     for (int i = 0; i < 2; ++i) cluster.observed(member, observation, true, now += milliseconds(1));
     static_cast<void>(cluster.take_confirmations());
   }
@@ -180,7 +181,8 @@ TEST_F(ConfiguredJudge, a_configured_identifier_makes_another_ones_record_void) 
 
 class LeftBehindTest : public ::testing::Test {
  protected:
-  void see(MemberIndex member, const Observation& observation) {
+  void see(MemberIndex member, Observation observation) {
+    if (observation.started == 1) observation.started += 1000 * (member + 1);
     for (int i = 0; i < 2; ++i) cluster.observed(member, observation, true, now += milliseconds(1));
     static_cast<void>(cluster.take_confirmations());
   }

@@ -1,0 +1,314 @@
+// A promotion beside a primary that lives and that standbys follow, and two names of one server.
+//
+// The kind: a higher timeline was believed at once, whoever had promoted it; and two observations of one server were
+// two servers. Tried: the mistake, the promotion that somebody means, whoever falls silent before, meanwhile and after,
+// the first start, and restarts that one of two names sees first.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "health/role_judge.hpp"
+
+namespace holdfast::health {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::uint64_t ours = 7001;
+
+Observation primary_on(std::uint32_t timeline, std::int64_t started = 1) {
+  return {.in_recovery = false,
+          .system_identifier = ours,
+          .timeline = timeline,
+          .lsn = 1000,
+          .receiver = std::nullopt,
+          .started = started};
+}
+Observation standby_on(std::uint32_t timeline, std::int64_t started, bool visible = true) {
+  return {.in_recovery = true,
+          .system_identifier = ours,
+          .timeline = timeline,
+          .lsn = 1000,
+          .receiver = Receiver{.visible = visible, .status = ReceiverStatus::streaming, .timeline = timeline},
+          .started = started};
+}
+
+class Contest : public ::testing::Test {
+ protected:
+  static constexpr MemberIndex pg1 = 0, pg2 = 1, pg3 = 2;
+
+  // What each member says at every probe from now on; nothing: it is down.
+  std::optional<Observation> says[3];
+
+  void probe(MemberIndex member) {
+    if (says[member]) {
+      roles.observed(member, *says[member], true, now);
+    } else {
+      roles.lost(member, "connection refused", now);
+    }
+  }
+  void probe_all_for(milliseconds time) {
+    for (const auto end = now + time; now <= end; now += milliseconds(100)) {
+      for (const MemberIndex member : {pg1, pg2, pg3}) probe(member);
+    }
+  }
+  // pg1 is the primary, pg2 and pg3 follow it.
+  void settle() {
+    says[pg1] = primary_on(1, 11);
+    says[pg2] = standby_on(1, 12);
+    says[pg3] = standby_on(1, 13);
+    probe_all_for(milliseconds(300));
+    ASSERT_EQ(roles.primary(), pg1);
+  }
+  void promote_pg2() {
+    says[pg2] = primary_on(2, 12);
+    probe(pg2);
+  }
+
+  RoleJudge roles{{"pg1", "pg2", "pg3"}, 0};
+  TimePoint now{seconds(1000)};
+};
+
+TEST_F(Contest, a_mistake_holds_writes_for_a_while_and_is_refused) {
+  settle();
+  promote_pg2();
+  EXPECT_FALSE(roles.primary());
+  EXPECT_THAT(roles.take_confirmations(), ::testing::Contains(pg1)) << "does it live?";
+  probe_all_for(milliseconds(4500));
+  EXPECT_FALSE(roles.primary());
+  EXPECT_EQ(
+      roles.why_no_primary(),
+      "pg2 was promoted to timeline 2 beside pg1, which answers and is followed by 1 of the standbys: pg1 goes on "
+      "after 5.0 s unless it stops or they follow pg2");
+  EXPECT_EQ(roles.split_brain(), (std::vector<MemberIndex>{pg1, pg2}));
+  EXPECT_EQ(roles.view(pg1).role, Role::candidate);
+  probe_all_for(milliseconds(1000));
+  EXPECT_EQ(roles.primary(), pg1);
+  EXPECT_EQ(roles.epoch(), 1U);
+  EXPECT_EQ(roles.timeline(), 1U);
+  EXPECT_EQ(roles.view(pg2).role, Role::fenced);
+  EXPECT_EQ(
+      roles.view(pg2).reason,
+      "was promoted to timeline 2 beside pg1, which standbys follow: rebuild it as a replica, or let standbys follow "
+      "it");
+  EXPECT_TRUE(roles.view(pg3).accepts_reads);
+}
+
+TEST_F(Contest, ends_when_the_old_primary_stops) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(1));
+  says[pg1].reset();
+  probe(pg1);
+  probe(pg2);
+  EXPECT_EQ(roles.primary(), pg2);
+  EXPECT_EQ(roles.timeline(), 2U);
+}
+
+TEST_F(Contest, is_none_where_the_old_primary_does_not_answer) {
+  settle();
+  roles.unanswered(pg1, now);
+  promote_pg2();
+  probe(pg2);
+  EXPECT_EQ(roles.primary(), pg2);
+  EXPECT_EQ(roles.view(pg1).role, Role::fenced);
+}
+
+TEST_F(Contest, ends_when_the_old_primary_does_not_answer_any_more) {
+  settle();
+  promote_pg2();
+  probe(pg2);
+  EXPECT_FALSE(roles.primary()) << "nobody knows yet whether it lives";
+  roles.unanswered(pg1, now);
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, ends_when_the_standbys_follow_the_new_one) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(1));
+  says[pg3] = standby_on(2, 13);
+  probe_all_for(milliseconds(100));
+  EXPECT_EQ(roles.primary(), pg2);
+  EXPECT_EQ(roles.view(pg1).role, Role::fenced);
+}
+
+TEST_F(Contest, is_none_where_nobody_follows_the_old_primary) {
+  settle();
+  says[pg3].reset();
+  probe(pg3);
+  promote_pg2();
+  probe(pg2);
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, a_hidden_receiver_follows_nobody) {
+  settle();
+  says[pg3] = standby_on(1, 13, false);
+  probe(pg3);
+  promote_pg2();
+  probe(pg2);
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, one_that_was_refused_lacks_what_was_written_since) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(6));
+  ASSERT_EQ(roles.primary(), pg1);
+  says[pg1].reset();
+  probe_all_for(seconds(10));
+  EXPECT_FALSE(roles.primary());
+  EXPECT_EQ(roles.why_no_primary(),
+            "pg1 is gone: connection refused; pg2 was promoted to timeline 2 beside a primary that standbys followed: "
+            "rebuild it as a replica, or let standbys follow it");
+  says[pg3] = standby_on(2, 13);  // the operator's word
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, a_new_record_forgets_who_was_refused) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(6));
+  says[pg1].reset();
+  says[pg3].reset();
+  probe_all_for(milliseconds(300));
+  EXPECT_FALSE(roles.primary());
+  roles.begin_record(0, now);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, one_that_goes_away_is_refused_when_it_comes_back) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(1));
+  says[pg2].reset();
+  probe_all_for(milliseconds(200));
+  EXPECT_EQ(roles.primary(), pg1) << "the healthy one goes on at once";
+  says[pg1].reset();
+  says[pg2] = primary_on(2, 22);
+  probe_all_for(seconds(1));
+  EXPECT_FALSE(roles.primary());
+}
+
+TEST_F(Contest, one_that_comes_and_goes_holds_writes_once) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(1));
+  says[pg2].reset();
+  probe_all_for(milliseconds(200));
+  says[pg2] = primary_on(2, 22);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg1);
+}
+
+TEST_F(Contest, one_that_became_a_replica_again_may_be_promoted_in_earnest) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(6));
+  says[pg2] = standby_on(1, 22);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.view(pg2).role, Role::replica);
+  says[pg1].reset();
+  probe(pg1);
+  says[pg2] = primary_on(2, 22);
+  probe_all_for(milliseconds(200));
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, at_a_first_start_the_one_that_is_followed_wins) {
+  says[pg1] = primary_on(1, 11);
+  says[pg2] = primary_on(2, 12);
+  says[pg3] = standby_on(1, 13);
+  probe_all_for(seconds(2));
+  EXPECT_FALSE(roles.primary());
+  probe_all_for(seconds(4));
+  EXPECT_EQ(roles.primary(), pg1);
+}
+
+TEST_F(Contest, at_a_first_start_the_higher_one_wins_if_it_is_followed) {
+  says[pg1] = primary_on(1, 11);
+  says[pg2] = primary_on(2, 12);
+  says[pg3] = standby_on(2, 13);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, may_be_decided_without_waiting) {
+  roles.set_claim_wait(milliseconds(0));
+  settle();
+  promote_pg2();
+  probe_all_for(milliseconds(200));
+  EXPECT_EQ(roles.primary(), pg1);
+}
+
+// ---- two names of one server ----------------------------------------------------------------------------------------
+
+class TwoNames : public Contest {
+ protected:
+  void two_names_of_the_primary() {
+    says[pg1] = primary_on(1, 11);
+    says[pg2] = primary_on(1, 11);
+    says[pg3] = standby_on(1, 13);
+    probe_all_for(milliseconds(300));
+  }
+};
+
+TEST_F(TwoNames, of_a_primary_are_one_primary) {
+  two_names_of_the_primary();
+  EXPECT_EQ(roles.primary(), pg1);
+  EXPECT_FALSE(roles.dual());
+  EXPECT_TRUE(roles.split_brain().empty());
+  EXPECT_EQ(roles.view(pg2).role, Role::quarantined);
+  EXPECT_EQ(roles.view(pg2).reason, "leads to the same server as pg1: one of the two names is wrong");
+}
+
+TEST_F(TwoNames, of_a_standby_are_one_standby) {
+  settle();
+  says[pg3] = standby_on(1, 12);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg1);
+  EXPECT_TRUE(roles.view(pg2).accepts_reads);
+  EXPECT_EQ(roles.view(pg3).role, Role::quarantined);
+}
+
+TEST_F(TwoNames, of_the_accepted_primary_leave_it_its_name) {
+  settle();
+  says[pg2] = says[pg1];
+  says[pg1].reset();
+  probe(pg1);
+  probe(pg2);
+  says[pg1] = primary_on(1, 11);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg1);
+}
+
+// One of the names sees the restart first.
+TEST_F(TwoNames, are_one_server_while_it_restarts) {
+  two_names_of_the_primary();
+  for (const MemberIndex first : {pg1, pg2}) {
+    const auto started = says[first]->started + 10;
+    says[first] = primary_on(1, started);
+    now += milliseconds(100);
+    probe(first);
+    EXPECT_FALSE(roles.dual());
+    says[pg1] = says[pg2] = primary_on(1, started);
+    probe_all_for(milliseconds(300));
+    EXPECT_FALSE(roles.dual());
+    EXPECT_EQ(roles.primary(), pg1);
+  }
+}
+
+TEST_F(TwoNames, that_lead_to_different_servers_again_are_two) {
+  two_names_of_the_primary();
+  says[pg2] = standby_on(1, 12);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg1);
+  EXPECT_EQ(roles.view(pg2).role, Role::replica);
+  EXPECT_TRUE(roles.view(pg2).accepts_reads);
+}
+
+}  // namespace
+}  // namespace holdfast::health
