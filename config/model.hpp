@@ -35,6 +35,7 @@ enum class ReadConsistency : std::uint8_t { session, global, bounded, eventual }
 enum class Balance : std::uint8_t { least_connections, round_robin, weighted, latency };
 enum class OnSessionState : std::uint8_t { pin, reject, ignore };
 enum class FailoverMode : std::uint8_t { follow, trigger, observe };
+enum class Isolation : std::uint8_t { automatic, hold, warn, ignore };
 enum class Authority : std::uint8_t { sql, patroni, kubernetes };
 enum class AuthMethod : std::uint8_t { scram_sha_256, trust };
 // towards clients
@@ -147,6 +148,8 @@ struct Monitor {
 struct Failover {
   FailoverMode mode = FailoverMode::follow;
   Authority authority = Authority::sql;
+  Isolation isolation = Isolation::automatic;
+  Milliseconds down_after{2000};  // of silence: a member is out of sight
   Milliseconds claim_wait{5000};  // beside a primary that lives and is followed
   friend bool operator==(const Failover&, const Failover&) = default;
 };

@@ -22,6 +22,7 @@ inline constexpr Word read_consistency[] = {{"session"}, {"global"}, {"bounded"}
 inline constexpr Word balance[] = {{"least_connections"}, {"round_robin"}, {"weighted"}, {"latency", false}};
 inline constexpr Word on_session_state[] = {{"pin"}, {"reject", false}, {"ignore", false}};
 inline constexpr Word failover_mode[] = {{"follow"}, {"trigger", false}, {"observe", false}};
+inline constexpr Word isolation[] = {{"auto"}, {"hold"}, {"warn"}, {"ignore"}};
 inline constexpr Word authority[] = {{"sql"}, {"patroni", false}, {"kubernetes", false}};
 inline constexpr Word auth_method[] = {{"scram-sha-256"}, {"trust"}};
 inline constexpr Word listen_tls[] = {{"disable"}, {"allow"}, {"require"}};
@@ -42,6 +43,8 @@ template <>
 inline constexpr std::span<const Word> words_of<OnSessionState> = words::on_session_state;
 template <>
 inline constexpr std::span<const Word> words_of<FailoverMode> = words::failover_mode;
+template <>
+inline constexpr std::span<const Word> words_of<Isolation> = words::isolation;
 template <>
 inline constexpr std::span<const Word> words_of<Authority> = words::authority;
 template <>

@@ -85,6 +85,16 @@ SplitBrain rivals_of(const Topology& topology) {
   return result;
 }
 
+void compare_isolation(Writer& writer, const Topology* before, const Topology& after) {
+  const std::string was = before != nullptr ? before->isolated : "";
+  if (was == after.isolated) return;
+  if (after.isolated.empty()) {
+    writer.add(EventKind::isolated_ended);
+  } else {
+    writer.add(EventKind::isolated, "", (after.primary ? "writes go on: " : "writes wait: ") + after.isolated);
+  }
+}
+
 void compare_split_brain(Writer& writer, const Topology* before, const Topology& after) {
   const bool was = before != nullptr && !before->split_brain.empty();
   if (!was && after.split_brain.empty()) return;
@@ -182,6 +192,8 @@ const char* name_of(EventKind kind) {
     case EventKind::wal_left_behind: return "wal_left_behind";
     case EventKind::split_brain: return "split_brain";
     case EventKind::split_brain_ended: return "split_brain_ended";
+    case EventKind::isolated: return "isolated";
+    case EventKind::isolated_ended: return "isolated_ended";
     case EventKind::system_identifier_known: return "system_identifier_known";
     case EventKind::monitor_failed: return "monitor_failed";
   }
@@ -199,6 +211,7 @@ Severity severity_of(EventKind kind) {
     case EventKind::monitor_access_denied:
     case EventKind::probe_inconclusive:
     case EventKind::primary_lost:
+    case EventKind::isolated:
     case EventKind::wal_left_behind: return Severity::warning;
     case EventKind::member_added:
     case EventKind::member_removed:
@@ -212,6 +225,7 @@ Severity severity_of(EventKind kind) {
     case EventKind::primary_changed:
     case EventKind::primary_back:
     case EventKind::split_brain_ended:
+    case EventKind::isolated_ended:
     case EventKind::system_identifier_known: return Severity::info;
   }
   return Severity::info;
@@ -228,6 +242,7 @@ std::vector<Event> changes(const Topology* before, const Topology& after, std::c
     compare_member(writer, known ? &before->members[index] : nullptr, after.members[index]);
   }
   compare_split_brain(writer, before, after);
+  compare_isolation(writer, before, after);
   compare_primary(writer, before, after);
   return writer.take();
 }

@@ -41,6 +41,8 @@ enum class EventKind : std::uint8_t {
   wal_left_behind,          // WalLeftBehind; the new primary lacks some of its predecessor's WAL
   split_brain,              // SplitBrain; several members are primary at once
   split_brain_ended,        // SplitBrain; those that were
+  isolated,                 // too few members are in sight
+  isolated_ended,           // enough are again, or the primary has gone
   system_identifier_known,  // SystemIdentifier
   monitor_failed,           // the monitor itself failed, and goes on
 };

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "health/isolation.hpp"
 #include "health/member.hpp"
 #include "health/probe.hpp"
 #include "health/pursuit.hpp"
@@ -67,6 +68,7 @@ class Monitor::Impl {
         sampler_(std::make_shared<FreshnessMarks>(cluster.members.size())),
         pursuit_(sampler_),
         ended_(context) {
+    isolation_.configure(cluster.failover.isolation, cluster.failover.down_after);
     for (const config::Member& member : cluster.members) add_slot(member);
     roles_.set_claim_wait(cluster.failover.claim_wait);
     if (remembered.record) roles_.remember(*remembered.record, remembered.where);
@@ -157,6 +159,7 @@ class Monitor::Impl {
 
   void add_slot(const config::Member& member) {
     slots_.emplace_back(context_, static_cast<MemberIndex>(slots_.size()), member, settings_);
+    isolation_.present(slots_.back().index, Clock::now());
   }
 
   // Every coroutine is counted, so that stop() can wait for it. `ended` may start it again.
@@ -273,6 +276,8 @@ class Monitor::Impl {
   void count(Slot& slot, const ProbeResult& result);
   void report_limits(Slot& slot, const ProbeResult& result);
   void sample(MemberIndex index, const ProbeResult& result);
+  void note_sight(const Slot& slot, const ProbeResult& result, TimePoint now);
+  void judge_isolation(Topology& topology, TimePoint now);
   [[nodiscard]] MemberStatus status(MemberIndex index, TimePoint now);
   void refresh();
   void keep_record();
@@ -284,6 +289,8 @@ class Monitor::Impl {
   Keep keep_;
   std::deque<Slot> slots_;  // a deque: coroutines keep references
   RoleJudge roles_;
+  Isolation isolation_;
+  bool alone_ = false;  // writes wait because of it
   Sampler sampler_;
   Pursuit pursuit_;
   TopologyPtr published_;
@@ -319,6 +326,7 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   } else {
     roles_.unanswered(index, now);
   }
+  note_sight(slot, result, now);
   for (const MemberIndex candidate : roles_.take_confirmations()) probe_now(slots_[candidate]);
   if (roles_.epoch() != marks_epoch_) {
     sampler_.reset();
@@ -330,6 +338,39 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   if (!only_position || now - published_at_ >= positions_spacing) refresh();
   if (slot.looked_at < look_wanted_) probe_now(slot);  // the probe was under way already when the look was wanted
   if (roles_.epoch() != kept_epoch_) keep_record();
+}
+
+void Monitor::Impl::note_sight(const Slot& slot, const ProbeResult& result, TimePoint now) {
+  const auto& last = slot.constants;
+  const bool streams = last && last->in_recovery && last->receiver &&
+                       (!last->receiver->visible || last->receiver->status == ReceiverStatus::streaming);
+  isolation_.probed(slot.index, result.grade, streams, now);
+  if (result.observation && roles_.primary() == slot.index) {
+    isolation_.attached(result.observation->senders, roles_.view(slot.index).lsn, now);
+  }
+}
+
+// A primary that is not believed has lost its connections as if it were gone: what is committed there may be lost.
+void Monitor::Impl::judge_isolation(Topology& topology, TimePoint now) {
+  Isolation::Verdict verdict;
+  if (topology.primary) {
+    std::vector<std::string> names;
+    for (const Slot& slot : slots_) names.push_back(slot.settings.name);
+    verdict = isolation_.judge(names, *topology.primary, now);
+  }
+  topology.isolated = verdict.reason;
+  const bool begins = verdict.holds && !alone_;
+  alone_ = verdict.holds;
+  if (!verdict.holds) return;
+  MemberStatus& primary = topology.members[*topology.primary];
+  if (begins) {
+    ++slots_[*topology.primary].generation;
+    ++primary.generation;
+  }
+  primary.state = MemberState::suspect;
+  primary.reason = verdict.reason;
+  topology.primary.reset();
+  topology.why_no_primary = verdict.reason;
 }
 
 // Of each epoch once, and with each reload.
@@ -428,6 +469,7 @@ void Monitor::Impl::refresh() {
     if (slots_[member].present) topology->looked_at = std::min(topology->looked_at, slots_[member].looked_at);
     pursuit_.take_part(member, topology->members.back().accepts_reads);
   }
+  judge_isolation(*topology, now);
 
   const bool looked = published_ && published_->looked_at < look_wanted_ && topology->looked_at >= look_wanted_;
   if (published_ && !looked && same_but_positions(*published_, *topology) &&
@@ -446,6 +488,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
   const TimePoint now = Clock::now();
   settings_ = cluster;
   roles_.set_claim_wait(cluster.failover.claim_wait);
+  isolation_.configure(cluster.failover.isolation, cluster.failover.down_after);
   for (MemberIndex member = 0; member < slots_.size(); ++member) {
     Slot& slot = slots_[member];
     const auto kept = std::find_if(cluster.members.begin(), cluster.members.end(),
@@ -453,6 +496,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     if (kept == cluster.members.end()) {
       if (!std::exchange(slot.present, false)) continue;
       slot.member.forget();
+      isolation_.removed(member);
       roles_.removed(member, now);
       sampler_.forget(member);
       slot.probe.interrupt();
@@ -462,6 +506,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     const bool moved = kept->host != slot.settings.host || kept->port != slot.settings.port;
     slot.settings = *kept;
     slot.member.configure(cluster.monitor);
+    isolation_.present(member, now);
     if (back) roles_.restored(member);
     if (back || moved) {
       slot.member.forget();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "health/freshness.hpp"
 
@@ -45,6 +46,14 @@ struct Receiver {
   std::optional<std::chrono::milliseconds> silence;  // since the sender's last message, by the standby's own clock
 };
 
+// A walsender of a primary's physical replication (pg_stat_replication, manual, 28.2.4). Its columns need pg_monitor.
+struct Sender {
+  std::int32_t process = 0;
+  std::int64_t replied = 0;  // reply_time, by the standby's clock: for comparison with itself
+  std::uint64_t flushed = 0;
+  friend bool operator==(const Sender&, const Sender&) = default;
+};
+
 struct Observation {
   bool in_recovery = false;
   bool read_only = false;  // default_transaction_read_only is on: a primary that takes no writes
@@ -55,6 +64,7 @@ struct Observation {
   std::optional<std::uint64_t> lsn;  // primary: insert position; standby: replayed up to (none: nothing replayed yet)
   std::optional<std::uint64_t> received;  // standby: received and flushed up to
   std::optional<Receiver> receiver;       // standby: none when no receiver runs
+  std::vector<Sender> senders;            // primary: of standbys that stream or catch up
   std::int64_t started = 0;               // postmaster's start, microseconds since 1970, by the member's clock
   std::uint64_t segment_size = 16U << 20;
   std::uint32_t block_size = 8192;  // of WAL

@@ -21,6 +21,11 @@ namespace holdfast::health {
   "   FROM pg_control_checkpoint() c, pg_control_recovery() d) END,"                   \
   " CASE WHEN s.r THEN pg_last_wal_receive_lsn() END,"                                 \
   " current_setting('default_transaction_read_only'),"                                 \
+  " CASE WHEN NOT s.r THEN (SELECT string_agg(concat_ws(' ', pid,"                     \
+  "   (extract(epoch FROM reply_time) * 1000000)::bigint, flush_lsn), ',')"            \
+  "   FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')"                \
+  "   AND reply_time IS NOT NULL AND flush_lsn IS NOT NULL"                            \
+  "   AND application_name NOT IN ('pg_receivewal', 'pg_basebackup')) END,"            \
   " w.pid, w.status, w.sender_host, w.sender_port, w.received_tli,"                    \
   " (extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) * 1000)::bigint"
 #define HOLDFAST_STATE_FROM \
@@ -47,6 +52,7 @@ enum Column : std::size_t {
   control_timeline,
   received,
   read_only,
+  senders,
   receiver_pid,
   receiver_status,
   sender_host,
@@ -103,6 +109,25 @@ std::optional<Receiver> read_receiver(const Row& row) {
   return receiver;
 }
 
+// "4711 1700000000000000 0/3000060,4712 …": one for each walsender. One that can't be read is left out.
+std::vector<Sender> read_senders(std::string_view text) {
+  std::vector<Sender> result;
+  while (!text.empty()) {
+    const std::string_view entry = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(entry.size() + 1, text.size()));
+    const std::size_t first = entry.find(' ');
+    const std::size_t second = first == std::string_view::npos ? first : entry.find(' ', first + 1);
+    if (second == std::string_view::npos) continue;
+    const auto process = parse<std::int32_t>(entry.substr(0, first));
+    const auto replied = parse<std::int64_t>(entry.substr(first + 1, second - first - 1));
+    const auto flushed = health::parse_lsn(entry.substr(second + 1));
+    if (process && replied && flushed) {
+      result.push_back({.process = *process, .replied = *replied, .flushed = *flushed});
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> parse_lsn(std::string_view text) {
@@ -144,6 +169,7 @@ std::optional<Observation> read_state(const Row& row, const ServerConstants& con
     const auto timeline = parse<std::uint32_t>(row[own_timeline], 16);
     if (!timeline || !seen.lsn) return std::nullopt;
     seen.timeline = *timeline;
+    if (row[senders]) seen.senders = read_senders(*row[senders]);
     return seen;
   }
   seen.received = parse_lsn(row[received]);

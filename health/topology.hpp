@@ -72,6 +72,9 @@ struct Topology {
   // A split brain: the members that are, or were when they fell silent, primary of this cluster at the same time.
   // Empty: none; else at least two. Writes go on only when a higher timeline says which of them is the primary.
   std::vector<MemberIndex> split_brain;
+  // Too few members are in sight, by this process and by the primary itself (health/isolation): why. Empty: enough are.
+  // Whether writes wait for that, `primary` says.
+  std::string isolated;
   std::vector<MemberStatus> members;
   TimePoint looked_at{};  // every member's last full probe, whatever it gave, began at this moment or later
   std::shared_ptr<const FreshnessMarks> freshness;  // one mark per member, by index

@@ -64,7 +64,7 @@ bool same_but_positions(const Topology& a, const Topology& b) {
   };
   return a.epoch == b.epoch && a.system_identifier == b.system_identifier && a.timeline == b.timeline &&
          a.primary == b.primary && a.why_no_primary == b.why_no_primary && a.split_brain == b.split_brain &&
-         a.freshness == b.freshness &&
+         a.isolated == b.isolated && a.freshness == b.freshness &&
          std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), same_member);
 }
 

@@ -70,8 +70,8 @@ constexpr std::array simple{
     Simple{"holdfast_clients_held", "Clients waiting for a primary (part of holdfast_clients_waiting).",
            &Counters::clients_held, gauge},
     Simple{"holdfast_clients_accepted_total", "Client connections accepted.", &Counters::clients_accepted, counter},
-    Simple{"holdfast_logins_failed_total", "Logins that were refused or took too long.",
-           &Counters::logins_failed, counter},
+    Simple{"holdfast_logins_failed_total", "Logins that were refused or took too long.", &Counters::logins_failed,
+           counter},
     Simple{"holdfast_clients_refused_total", "Clients refused with 53300 because a max_clients limit was reached.",
            &Counters::clients_refused, counter},
     Simple{"holdfast_units_total",
@@ -101,15 +101,17 @@ constexpr std::array simple{
     Simple{"holdfast_waits_timed_out_total",
            "Waits for a server connection that ended with 53300 after pool.wait_timeout.", &Counters::waits_timed_out,
            counter},
-    Simple{"holdfast_stalls_total",
-           "Times that a worker had stood still for over a second, and asked for every member's role before it went on.",
-           &Counters::stalls, counter},
+    Simple{
+        "holdfast_stalls_total",
+        "Times that a worker had stood still for over a second, and asked for every member's role before it went on.",
+        &Counters::stalls, counter},
     Simple{"holdfast_sessions_ended_total",
            "Clients disconnected with the server's own FATAL: it ended their session, and lives.",
            &Counters::sessions_ended, counter},
-    Simple{"holdfast_commits_unreplicated_total",
-           "Clients told 08007 for a commit whose synchronous standbys may not have it: the wait for them was canceled.",
-           &Counters::commits_unreplicated, counter},
+    Simple{
+        "holdfast_commits_unreplicated_total",
+        "Clients told 08007 for a commit whose synchronous standbys may not have it: the wait for them was canceled.",
+        &Counters::commits_unreplicated, counter},
     Simple{"holdfast_cancels_total", "Cancel requests that named a connected client.", &Counters::cancels, counter},
     Simple{"holdfast_protocol_errors_total", "Clients disconnected because they violated the protocol.",
            &Counters::protocol_errors, counter},
@@ -143,10 +145,11 @@ void add_workers(Families& out, const std::vector<const Counters*>& workers) {
     out.add(total([i](const Counters& c) -> const Counter& { return c.routed[i]; }),
             {{"reason", name_of(static_cast<RouteReason>(i))}});
   }
-  out.begin("holdfast_retries_total",
-            "Units sent to a server again: unsent (nothing of it had left), refused (by a standby: to the primary), lost (a "
-            "read whose server was lost; once at most).",
-            counter);
+  out.begin(
+      "holdfast_retries_total",
+      "Units sent to a server again: unsent (nothing of it had left), refused (by a standby: to the primary), lost (a "
+      "read whose server was lost; once at most).",
+      counter);
   for (std::size_t i = 0; i < repeat_reasons; ++i) {
     out.add(total([i](const Counters& c) -> const Counter& { return c.repeats[i]; }),
             {{"reason", name_of(static_cast<RepeatReason>(i))}});
@@ -183,6 +186,9 @@ void add_clusters(Families& out, const Topologies& topologies) {
        [](const health::Topology& topology) { return topology.primary ? 1 : 0; });
   each("holdfast_cluster_split_brain", "1 while more than one member claims to be primary of this cluster, else 0.",
        [](const health::Topology& topology) { return topology.split_brain.empty() ? 0 : 1; });
+  each("holdfast_cluster_isolated",
+       "1 while too few members of the cluster are in sight to believe its primary (failover.isolation), else 0.",
+       [](const health::Topology& topology) { return topology.isolated.empty() ? 0 : 1; });
   each("holdfast_cluster_epoch", "Number of the epoch; each primary that is accepted begins a new one.",
        [](const health::Topology& topology) { return topology.epoch; });
   each("holdfast_cluster_timeline", "Timeline of the primary that was accepted last.",
@@ -292,8 +298,8 @@ std::string Metrics::text() const {
   out.begin("holdfast_wal_left_behind_bytes_total",
             "Bytes of WAL that accepted primaries lacked of their predecessors', at least.", counter);
   for (const auto& [cluster, bytes] : left_behind_) out.add(static_cast<double>(bytes), {{"cluster", cluster}});
-  out.begin("holdfast_record_kept",
-            "1 if the last accepted primary is on record in state_dir, 0 if writing it failed.", gauge);
+  out.begin("holdfast_record_kept", "1 if the last accepted primary is on record in state_dir, 0 if writing it failed.",
+            gauge);
   for (const auto& [cluster, good] : records_) out.add(good ? 1 : 0, {{"cluster", cluster}});
   return out.text();
 }

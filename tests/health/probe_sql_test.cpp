@@ -8,10 +8,10 @@ namespace {
 const ServerConstants constants{.system_identifier = 7, .started = 99, .server_version = 150004};
 
 Row primary_row() {
-  return {"f", "0/30406B0", "0000000A", {}, {}, "off", {}, {}, {}, {}, {}, {}};
+  return {"f", "0/30406B0", "0000000A", {}, {}, "off", {}, {}, {}, {}, {}, {}, {}};
 }
 Row standby_row() {
-  return {"t", "1/0", {}, "1", "1/28", "off", "8583", "streaming", "10.0.0.1", "5432", "2", "1500"};
+  return {"t", "1/0", {}, "1", "1/28", "off", {}, "8583", "streaming", "10.0.0.1", "5432", "2", "1500"};
 }
 
 TEST(ProbeSql, parses_positions) {
@@ -33,6 +33,15 @@ TEST(ProbeSql, reads_a_primary) {
   EXPECT_EQ(seen->started, 99);
 }
 
+TEST(ProbeSql, reads_the_senders_of_a_primary) {
+  Row row = primary_row();
+  EXPECT_TRUE(read_state(row, constants)->senders.empty());
+  row[6] = "4711 1700000000000001 0/3040000,broken,4712 1700000000000002 1/0,4713,4714 x 1/0,";
+  const std::vector<Sender> wanted = {{.process = 4711, .replied = 1700000000000001, .flushed = 0x3040000},
+                                      {.process = 4712, .replied = 1700000000000002, .flushed = 0x100000000}};
+  EXPECT_EQ(read_state(row, constants)->senders, wanted);
+}
+
 TEST(ProbeSql, reads_a_standby_whose_receiver_knows_more_than_its_control_file) {
   const auto seen = read_state(standby_row(), constants);
   ASSERT_TRUE(seen);
@@ -47,7 +56,7 @@ TEST(ProbeSql, reads_a_standby_whose_receiver_knows_more_than_its_control_file) 
 
 TEST(ProbeSql, receiver_without_pg_monitor_shows_its_existence_only) {
   Row row = standby_row();
-  for (const std::size_t hidden : {7, 8, 9, 10, 11}) row[hidden].reset();
+  for (const std::size_t hidden : {8, 9, 10, 11, 12}) row[hidden].reset();
   const auto seen = read_state(row, constants);
   ASSERT_TRUE(seen && seen->receiver);
   EXPECT_FALSE(seen->receiver->visible);
