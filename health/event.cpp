@@ -185,6 +185,7 @@ const char* name_of(EventKind kind) {
     case EventKind::address_changed: return "address_changed";
     case EventKind::dns_failed: return "dns_failed";
     case EventKind::monitor_access_denied: return "monitor_access_denied";
+    case EventKind::monitor_sees_little: return "monitor_sees_little";
     case EventKind::probe_inconclusive: return "probe_inconclusive";
     case EventKind::primary_lost: return "primary_lost";
     case EventKind::primary_changed: return "primary_changed";
@@ -209,6 +210,7 @@ Severity severity_of(EventKind kind) {
     case EventKind::quarantined:
     case EventKind::dns_failed:
     case EventKind::monitor_access_denied:
+    case EventKind::monitor_sees_little:
     case EventKind::probe_inconclusive:
     case EventKind::primary_lost:
     case EventKind::isolated:

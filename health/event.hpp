@@ -33,6 +33,7 @@ enum class EventKind : std::uint8_t {
   address_changed,        // AddressChange
   dns_failed,             // its name can't be resolved; the last good address is kept
   monitor_access_denied,  // ProbeFailure; alive, but TLS or the login of the monitor's role fails
+  monitor_sees_little,    // the monitor's role lacks pg_monitor
   probe_inconclusive,     // ProbeFailure; the probe could not read the member's role, which says nothing against it
   // about the cluster
   primary_lost,             // PrimaryChange

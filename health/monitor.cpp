@@ -146,6 +146,7 @@ class Monitor::Impl {
     std::string address;                   // as published
     boost::system::error_code dns_error;   // as reported
     Grade limited = Grade::ok;             // as reported: why the monitor can't read its role
+    bool sees_little = false;              // as reported: what its receiver says is hidden
     std::uint64_t generation = 0;          // added for changes of the address
     TimePoint last_full{};
     TimePoint looked_at{};  // when the last full probe began
@@ -322,7 +323,8 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   } else if (result.position) {
     if (slot.constants && slot.constants->in_recovery != result.position->in_recovery) slot.urgent = true;
   } else if (!slot.member.usable()) {
-    roles_.lost(index, slot.member.reason(), now);
+    const bool refuses = result.grade == Grade::refused;
+    roles_.lost(index, slot.member.reason(), now, refuses ? RoleJudge::Silence::refuses : RoleJudge::Silence::quiet);
   } else {
     roles_.unanswered(index, now);
   }
@@ -402,6 +404,16 @@ void Monitor::Impl::report_limits(Slot& slot, const ProbeResult& result) {
   if (slot.dns_error != slot.probe.dns_error()) {
     slot.dns_error = slot.probe.dns_error();
     if (slot.dns_error) report_(tell(EventKind::dns_failed, slot.dns_error.message()));
+  }
+  if (result.observation && result.observation->receiver) {
+    const bool hidden = !result.observation->receiver->visible;
+    if (hidden && !slot.sees_little) {
+      report_(tell(EventKind::monitor_sees_little,
+                   "what the WAL receiver does is hidden from the monitor's role: neither a new timeline nor whom the "
+                   "standby follows is seen at once; GRANT pg_monitor TO " +
+                       settings_.monitor.user));
+    }
+    slot.sees_little = hidden;
   }
   const std::optional<EventKind> limit = limit_of(result.grade);
   if (limit && slot.limited != result.grade) {

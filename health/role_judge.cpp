@@ -87,6 +87,7 @@ void RoleJudge::observed(MemberIndex member, const Observation& observation, boo
   facts.started = observation.started;
   facts.seen = now;
   facts.unanswered = false;
+  facts.refuses_since.reset();
   facts.agreeing = facts.last && agree(*facts.last, observation) ? facts.agreeing + 1 : 1;
   if (facts.agreeing == 1) facts.claimed_from = now;
   facts.claimed_to = now;
@@ -108,8 +109,13 @@ void RoleJudge::unanswered(MemberIndex member, TimePoint now) {
   decide(now);
 }
 
-void RoleJudge::lost(MemberIndex member, const std::string& reason, TimePoint now) {
+void RoleJudge::lost(MemberIndex member, const std::string& reason, TimePoint now, Silence silence) {
   Facts& facts = members_[member];
+  if (silence == Silence::quiet) {
+    facts.refuses_since.reset();
+  } else if (!facts.refuses_since) {
+    facts.refuses_since = now;
+  }
   facts.last.reset();
   facts.agreeing = 0;
   facts.judged = true;

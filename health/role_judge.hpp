@@ -18,7 +18,8 @@
 //     hand-over without promotion) or has left the configuration. Anything else is a split brain on one timeline.
 //  5. Two claimants on one timeline: DUAL, the split brain that no timeline resolves. No member gets writes, not even
 //     the accepted one, until all but one of them are seen in recovery, in another cluster, or are removed from the
-//     configuration. Going silent resolves nothing.
+//     configuration. Going silent resolves nothing; but the accepted one goes on when nothing has listened at any of
+//     the others' addresses for ten seconds.
 //  6. A claimant is accepted after two agreeing observations in a row; the second is asked for at once.
 //  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
 //     reign seen again after a silence, or by another run with its record, keeps its epoch. Epoch and timeline never
@@ -47,6 +48,8 @@ class RoleJudge {
  public:
   // How long a replica may lag behind a timeline, or wait for WAL, before it leaves the read pool.
   static constexpr std::chrono::seconds stuck_after{3};
+  // Backends outlive their postmaster by seconds (measured: 3.5), and work on.
+  static constexpr std::chrono::seconds dead_after{10};
 
   // `system_identifier` 0: to be learnt. Members get the indices of their names, which are for reasons only.
   RoleJudge(const std::vector<std::string>& names, std::uint64_t system_identifier);
@@ -62,8 +65,9 @@ class RoleJudge {
 
   // A full probe that was ok. `usable` is the member machine's word: false while it has not risen yet.
   void observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now);
-  // The member is down, starting, or has not been reached: what it claimed is void.
-  void lost(MemberIndex member, const std::string& reason, TimePoint now);
+  // The member is down, starting, or has not been reached: what it claimed is void. `refuses`: nothing listens there.
+  enum class Silence : std::uint8_t { quiet, refuses };
+  void lost(MemberIndex member, const std::string& reason, TimePoint now, Silence silence = Silence::quiet);
   // A probe failed that takes nothing back yet.
   void unanswered(MemberIndex member, TimePoint now);
   // The position that a light probe gave: normalised for a primary, replayed for a standby.
@@ -127,6 +131,7 @@ class RoleJudge {
     std::uint32_t highest_timeline = 0;  // of this postmaster as a standby
     std::uint32_t claimed_timeline = 0;  // that has not been judged yet
     std::string lost_reason;
+    std::optional<TimePoint> refuses_since;
     std::optional<TimePoint> stuck_since;
     View view;
   };
@@ -143,6 +148,7 @@ class RoleJudge {
   void judge_standby(Facts& facts, TimePoint now);
   void judge_claimants();
   void judge_winner(MemberIndex winner);
+  void bury_the_dead(TimePoint now);
   void declare_dual(const std::vector<MemberIndex>& contenders, std::uint32_t timeline);
   void accept(MemberIndex member);
   void set_role(Facts& facts, Role role, std::string reason);

@@ -40,6 +40,7 @@ void RoleJudge::decide(TimePoint now) {
   judge_contest(now);
   note_timelines();
   judge_others();
+  bury_the_dead(now);
   judge_claimants();
   // Replicas are judged against the timeline that stands now.
   for (Facts& facts : members_) {
@@ -183,6 +184,14 @@ std::string RoleJudge::why_behind(std::uint32_t highest) const {
   return floor_ > timeline_ ? ", which " + floor_witness_ + " is on" : "";
 }
 
+// Rule 5: of two on one timeline the accepted one may go on when the other can't write any more.
+void RoleJudge::bury_the_dead(TimePoint now) {
+  if (!accepted_ || !members_[*accepted_].dual || !claims(members_[*accepted_])) return;
+  for (Facts& facts : members_) {
+    if (facts.refuses_since && now - *facts.refuses_since >= dead_after) facts.dual = false;
+  }
+}
+
 void RoleJudge::declare_dual(const std::vector<MemberIndex>& contenders, std::uint32_t timeline) {
   dual_timeline_ = timeline;
   std::string names;
@@ -191,7 +200,8 @@ void RoleJudge::declare_dual(const std::vector<MemberIndex>& contenders, std::ui
     names += (names.empty() ? "" : ", ") + members_[member].name;
   }
   why_ = "split brain: more than one primary on " + timeline_text(timeline) + " (" + names +
-         "); make all but one of them replicas, or remove them from the configuration";
+         "); make all but one of them replicas, or remove them from the configuration" +
+         (accepted_ ? "; " + members_[*accepted_].name + " goes on by itself when the others are stopped" : "");
   for (const MemberIndex member : contenders) {
     if (claims(members_[member])) set_role(members_[member], Role::fenced, why_);
   }

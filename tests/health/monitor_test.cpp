@@ -538,6 +538,19 @@ TEST(Monitor, wrong_password_is_told_and_does_not_spin) {
   ASSERT_TRUE(watch.until_primary(0));
 }
 
+TEST(Monitor, role_without_pg_monitor_is_told_what_it_misses) {
+  ReplicationSet set({.replicas = 1});
+  {
+    Watch watch(cluster_of(set));
+    ASSERT_TRUE(watch.until_primary(0));
+    EXPECT_FALSE(watch.told(EventKind::monitor_sees_little));
+  }
+  set.primary().exec("REVOKE pg_monitor FROM holdfast");
+  ReplicationSet::wait_caught_up(set.primary(), set.replica());
+  Watch watch(cluster_of(set));
+  ASSERT_TRUE(watch.until([&] { return watch.told(EventKind::monitor_sees_little); }));
+}
+
 TEST(Monitor, reload_adds_and_removes_members_and_leaves_others_alone) {
   ReplicationSet set;
   config::Cluster all = cluster_of(set);

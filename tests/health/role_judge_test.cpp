@@ -318,6 +318,37 @@ TEST_F(RoleJudgeTest, silence_resolves_no_double_primary) {
   EXPECT_TRUE(cluster.dual());
 }
 
+// Only for the accepted one, and only when the other can't write any more.
+TEST_F(RoleJudgeTest, double_primary_ends_when_the_other_is_stopped_for_good) {
+  settle();
+  see(1, primary_on(1));
+  const auto refuse = [&](MemberIndex member) {
+    cluster.lost(member, "connection refused", now, RoleJudge::Silence::refuses);
+  };
+  refuse(1);
+  now += seconds(9);
+  refuse(1);
+  see(0, primary_on(1));
+  EXPECT_FALSE(cluster.primary()) << "its backends may live on for a while";
+  lose(1);  // a time-out: who knows?
+  now += seconds(20);
+  see(0, primary_on(1));
+  EXPECT_FALSE(cluster.primary());
+  refuse(1);
+  now += seconds(10);
+  refuse(1);
+  see(0, primary_on(1));
+  EXPECT_EQ(cluster.primary(), MemberIndex{0});
+  EXPECT_EQ(cluster.epoch(), 1U);
+  see(1, primary_on(1, 1000, 2));
+  EXPECT_FALSE(cluster.primary()) << "it is back";
+  refuse(0);
+  now += seconds(20);
+  refuse(0);
+  see(1, primary_on(1, 1000, 2));
+  EXPECT_FALSE(cluster.primary()) << "it may lack what the accepted one has";
+}
+
 TEST_F(RoleJudgeTest, double_primary_ends_when_one_is_seen_as_a_replica) {
   settle();
   see(1, primary_on(1));
