@@ -246,7 +246,7 @@ const std::vector<Binding<Cluster>>& cluster_table() {
       bind<Cluster, &Cluster::monitor, &Monitor::fall>(
           {.path = "monitor.fall",
            .doc = "Consecutive failed probes after which a member is marked down; a refused connection marks it down "
-                  "at once.",
+                  "at once, and two after `failover.down_after` of silence do.",
            .range = {1, 1000}}),
       bind<Cluster, &Cluster::monitor, &Monitor::rise>(
           {.path = "monitor.rise",
@@ -273,7 +273,9 @@ const std::vector<Binding<Cluster>>& cluster_table() {
                "more, `warn` with two."}),
       bind<Cluster, &Cluster::failover, &Failover::down_after>(
           {.path = "failover.down_after",
-           .doc = "How long a member must have been silent to be out of sight for `failover.isolation`.",
+           .doc =
+               "How long a member must have been silent to be marked down by two failed probes, and to be out of sight "
+               "for `failover.isolation`.",
            .range = {100, hour}}),
       bind<Cluster, &Cluster::failover, &Failover::claim_wait>(
           {.path = "failover.claim_wait",

@@ -58,6 +58,7 @@ MemberAction Member::fail(const ProbeResult& result, TimePoint now) {
   reason_ = result.detail;
   // An unknown member has no state to lose; calling it down at once lets the cluster decide.
   if (state_ == Reachability::unknown || failures_ >= settings_.fall) return become(Reachability::down, now);
+  if (failures_ >= 2 && now - answered_ >= down_after_) return become(Reachability::down, now);
   if (state_ == Reachability::down || state_ == Reachability::starting) return {};
   MemberAction action = become(Reachability::suspect, now);
   // A time-out has already taken its time; other failures come back at once and are repeated at the fast pace.
@@ -68,6 +69,7 @@ MemberAction Member::fail(const ProbeResult& result, TimePoint now) {
 MemberAction Member::probed(const ProbeResult& result, TimePoint now) {
   switch (result.grade) {
     case Grade::ok: {
+      answered_ = now;
       failures_ = 0;
       ++successes_;
       if (state_ == Reachability::down && successes_ < settings_.rise) return {.probe_now = true};
@@ -80,11 +82,13 @@ MemberAction Member::probed(const ProbeResult& result, TimePoint now) {
     case Grade::query_failed:
     case Grade::own_shortage: {
       // The member is alive, or nothing was learnt: no reason to take it down, and none to bring it back.
+      answered_ = now;
       failures_ = 0;
       reason_ = result.detail;
       return state_ == Reachability::suspect ? become(Reachability::up, now) : MemberAction{};
     }
     case Grade::starting: {
+      answered_ = now;
       failures_ = 0;
       successes_ = 0;
       reason_ = result.detail;

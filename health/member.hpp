@@ -1,6 +1,6 @@
 // Is one member alive? A machine without sockets or clock: probe results and evidence go in, a state comes out.
 //
-//            ok                    fall failures
+//            ok              fall failures, or two and down_after of silence
 //   unknown ────▶ up ──▶ suspect ────────────────▶ down ──▶ up after `rise` good probes in a row
 //                 ▲  ok  │   │    refused: at once  ▲
 //                 └──────┘   └──57P03──▶ starting ──┘
@@ -34,13 +34,16 @@ struct MemberAction {
 
 class Member {
  public:
-  explicit Member(const config::Monitor& settings) : settings_(settings) {}
+  explicit Member(const config::Cluster& cluster) { configure(cluster); }
 
   [[nodiscard]] MemberAction probed(const ProbeResult& result, TimePoint now);
   [[nodiscard]] MemberAction evidence(Evidence evidence, TimePoint now);
   // Another address or another server behind the name: all that is known is void.
   void forget();
-  void configure(const config::Monitor& settings) { settings_ = settings; }
+  void configure(const config::Cluster& cluster) {
+    settings_ = cluster.monitor;
+    down_after_ = cluster.failover.down_after;
+  }
 
   [[nodiscard]] Reachability state() const { return state_; }
   [[nodiscard]] bool usable() const { return state_ == Reachability::up || state_ == Reachability::suspect; }
@@ -59,12 +62,14 @@ class Member {
   MemberAction fail(const ProbeResult& result, TimePoint now);
 
   config::Monitor settings_;
+  std::chrono::milliseconds down_after_{0};
   Reachability state_ = Reachability::unknown;
   std::string reason_;
   std::uint32_t failures_ = 0;
   std::uint32_t successes_ = 0;
   std::uint64_t transitions_ = 0;
   TimePoint since_{};
+  TimePoint answered_{};  // last
   std::optional<TimePoint> last_evidence_;
   std::optional<TimePoint> last_fresh_;
   TimePoint damped_until_{};

@@ -135,7 +135,7 @@ class Monitor::Impl {
  private:
   struct Slot {
     Slot(asio::io_context& context, MemberIndex place, const config::Member& wanted, const config::Cluster& cluster)
-        : index(place), settings(wanted), probe(context, wanted, cluster), member(cluster.monitor) {}
+        : index(place), settings(wanted), probe(context, wanted, cluster), member(cluster) {}
 
     MemberIndex index;
     config::Member settings;
@@ -517,7 +517,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     const bool back = !std::exchange(slot.present, true);
     const bool moved = kept->host != slot.settings.host || kept->port != slot.settings.port;
     slot.settings = *kept;
-    slot.member.configure(cluster.monitor);
+    slot.member.configure(cluster);
     isolation_.present(member, now);
     if (back) roles_.restored(member);
     if (back || moved) {

@@ -16,7 +16,7 @@ class MemberTest : public ::testing::Test {
   }
   void bring_up() { probe(Grade::ok); }
 
-  config::Monitor settings;  // fall 3, rise 2
+  config::Cluster settings;  // fall 3, rise 2, down_after 2 s
   Member member{settings};
   TimePoint now{seconds(1000)};
 };
@@ -47,6 +47,25 @@ TEST_F(MemberTest, counts_what_may_be_a_lost_packet) {
     EXPECT_EQ(member.state(), Reachability::down);
     EXPECT_FALSE(member.usable());
   }
+}
+
+// A host that is off: each probe takes its whole time.
+TEST_F(MemberTest, silence_takes_it_down_before_the_third_time_out) {
+  bring_up();
+  probe(Grade::query_timeout, seconds(1));
+  EXPECT_EQ(member.state(), Reachability::suspect);
+  probe(Grade::connect_timeout, seconds(1));
+  EXPECT_EQ(member.state(), Reachability::down);
+}
+
+TEST_F(MemberTest, one_time_out_is_no_silence) {
+  bring_up();
+  probe(Grade::query_timeout, seconds(3));
+  EXPECT_EQ(member.state(), Reachability::suspect);
+  probe(Grade::too_many);
+  probe(Grade::connection_lost);
+  probe(Grade::connection_lost);
+  EXPECT_EQ(member.state(), Reachability::suspect) << "it answered a moment ago";
 }
 
 TEST_F(MemberTest, probes_again_at_once_after_a_time_out) {

@@ -260,6 +260,18 @@ TEST(Monitor, silent_primary_is_down_by_its_deadlines) {
   EXPECT_EQ(watch.now->epoch, 1U);  // the same reign
 }
 
+TEST(Monitor, silent_primary_is_down_before_three_time_outs) {
+  ReplicationSet set({.replicas = 1});
+  Watch watch(cluster_of(set));
+  ASSERT_TRUE(watch.until_primary(0));
+  set.primary().sigstop_tree();
+  const auto gone = watch.until([&] { return !watch.now->primary; });
+  print("SIGSTOP until gone (down_after 2 s, timeouts 1 s)", gone);
+  ASSERT_TRUE(gone);
+  EXPECT_LT(*gone, seconds(3));
+  set.primary().sigcont_tree();
+}
+
 TEST(Monitor, ending_one_session_takes_nobody_down) {
   ReplicationSet set({.replicas = 1});
   Watch watch(cluster_of(set));

@@ -15,7 +15,7 @@ class StatusTest : public ::testing::Test {
   }
 
   config::Member settings{.name = "pg1", .host = "db1", .port = 5433, .zone = "b", .weight = 3};
-  Member member{config::Monitor{}};
+  Member member{config::Cluster{}};
   RoleJudge::View view;
   TimePoint now{seconds(1000)};
 };
