@@ -38,7 +38,20 @@ class AloneWithThePrimary : public ::testing::Test {
     proxy.emplace(endpoint({.members = members, .cluster_more = "    failover: " + failover + "\n"}));
   }
 
+  // The proxy sees the replicas through relays, the primary sees them itself.
+  void start_behind_relays() {
+    auto members = member_yaml(set.primary());
+    for (std::size_t replica = 0; replica < 2; ++replica) {
+      relays.emplace_back(set.replica(replica).port());
+      members += "      - { name: " + set.replica(replica).name() +
+                 ", host: 127.0.0.1, port: " + std::to_string(relays.back().port()) + " }\n";
+    }
+    start(members);
+    ASSERT_TRUE(is("pg3", "replica"));
+  }
+
   ReplicationSet set{{.replicas = 2}};
+  std::deque<TcpRelay> relays;
   std::optional<Holdfast> proxy;
 };
 
@@ -74,16 +87,27 @@ TEST_F(AloneWithThePrimary, replicas_that_are_down_stop_nobody) {
   client.exec("INSERT INTO t VALUES (1)");
 }
 
+// The other side has a new primary meanwhile: nothing is acknowledged that it lacks.
+TEST_F(AloneWithThePrimary, what_was_promoted_out_of_sight_is_found_when_it_is_back) {
+  start_behind_relays();
+  auto client = proxy->connect();
+  for (auto& relay : relays) relay.hold_requests(true);
+  for (std::size_t replica = 0; replica < 2; ++replica) set.replica(replica).set({{"primary_conninfo", ""}});
+  ASSERT_TRUE(isolated()) << proxy->log();
+  const auto before = set.primary().scalar("SELECT count(*) FROM t");
+  auto write = std::async(std::launch::async, [&] { client.exec("INSERT INTO t VALUES (2)"); });
+  set.replica(0).promote();
+  set.replica(1).repoint(set.replica(0));
+  EXPECT_EQ(write.wait_for(1s), std::future_status::timeout);
+  for (auto& relay : relays) relay.hold_requests(false);
+  write.get();
+  EXPECT_EQ(set.primary().scalar("SELECT count(*) FROM t"), before);
+  EXPECT_EQ(set.replica(0).scalar("SELECT count(*) FROM t WHERE id = 2"), "1");
+  EXPECT_TRUE(is("pg1", "fenced")) << proxy->log();
+}
+
 TEST_F(AloneWithThePrimary, replicas_that_answer_the_primary_are_in_sight) {
-  std::deque<TcpRelay> relays;
-  auto members = member_yaml(set.primary());
-  for (std::size_t replica = 0; replica < 2; ++replica) {
-    relays.emplace_back(set.replica(replica).port());
-    members += "      - { name: " + set.replica(replica).name() +
-               ", host: 127.0.0.1, port: " + std::to_string(relays.back().port()) + " }\n";
-  }
-  start(members);
-  ASSERT_TRUE(is("pg3", "replica"));
+  start_behind_relays();
   for (auto& relay : relays) relay.hold_requests(true);
   EXPECT_TRUE(is("pg2", "down"));
   EXPECT_TRUE(is("pg3", "down"));
