@@ -275,8 +275,10 @@ void RoleJudge::update_positions() {
   if (primary_ && members_[*primary_].last->lsn) primary_lsn_ = members_[*primary_].last->lsn;
   for (Facts& facts : members_) {
     View& view = facts.view;
-    view.lsn = facts.last ? facts.last->lsn.value_or(0) : 0;
-    view.timeline = !facts.last ? 0 : facts.last->in_recovery ? facts.highest_timeline : facts.last->timeline;
+    if (facts.last) {  // else where it was seen last
+      view.lsn = facts.last->lsn.value_or(0);
+      view.timeline = facts.last->in_recovery ? facts.highest_timeline : facts.last->timeline;
+    }
     view.lag_known = primary_lsn_ && view.role == Role::replica && facts.last->lsn;
     view.lag_bytes = view.lag_known && *primary_lsn_ > view.lsn ? *primary_lsn_ - view.lsn : 0;
   }

@@ -141,7 +141,7 @@ void Server::start_monitors() {
           for (auto& field : health::fields_of(event)) fields.push_back(std::move(field));
           log_event(level_of(health::severity_of(event.kind)), health::name_of(event.kind), fields.data(),
                     fields.size());
-          metrics_.event(event);
+          metrics_.event(event, health::Clock::now());
         },
         [this](const health::Record& record) { records_.keep(record); }, recall(cluster.name));
     auto& started = *monitor;

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <limits>
 #include <utility>
 
 #include "health/monitor.hpp"
@@ -46,6 +47,22 @@ class Families {
     for (const auto& [key, text] : labels) metric.label.push_back({key, text});
     metric.summary.sample_count = count;
     metric.summary.sample_sum = total;
+    families_.back().metric.push_back(std::move(metric));
+  }
+  // A sample of a family of type Histogram; `counts` has those of each bucket, as Durations::count().
+  void add_durations(const std::array<std::uint64_t, Durations::bounds.size() + 1>& counts, std::uint64_t microseconds,
+                     const Labels& labels = {}) {
+    ClientMetric metric;
+    for (const auto& [key, text] : labels) metric.label.push_back({key, text});
+    std::uint64_t total = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      total += counts[i];
+      const double bound = i < Durations::bounds.size() ? static_cast<double>(Durations::bounds[i]) / 1e6
+                                                        : std::numeric_limits<double>::infinity();
+      metric.histogram.bucket.push_back({.cumulative_count = total, .upper_bound = bound});
+    }
+    metric.histogram.sample_count = total;
+    metric.histogram.sample_sum = static_cast<double>(microseconds) / 1e6;
     families_.back().metric.push_back(std::move(metric));
   }
   [[nodiscard]] std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
@@ -137,6 +154,15 @@ void add_workers(Families& out, const std::vector<const Counters*>& workers) {
   }
   out.begin("holdfast_server_wait_seconds_total", "Time that clients waited for a server connection.", counter);
   out.add(total([](const Counters& c) -> const Counter& { return c.wait_microseconds; }) / 1e6);
+  out.begin("holdfast_hold_seconds", "Time that clients waited for a primary, however the wait ended.",
+            MetricType::Histogram);
+  std::array<std::uint64_t, Durations::bounds.size() + 1> counts{};
+  std::uint64_t held = 0;
+  for (const Counters* worker : workers) {
+    for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += worker->held.count(i);
+    held += worker->held.sum();
+  }
+  out.add_durations(counts, held);
   out.begin(
       "holdfast_units_routed_total",
       "Units by the reason for their route; those with reason=\"read\" went to a replica, all others to the primary.",
@@ -271,10 +297,19 @@ void add_probes(Families& out, const Topologies& topologies, const Metrics::Moni
 
 }  // namespace
 
-void Metrics::event(const health::Event& event) {
+void Metrics::event(const health::Event& event, health::TimePoint now) {
   ++events_[event.cluster][static_cast<std::size_t>(event.kind)];
   if (const auto* lost = std::get_if<health::WalLeftBehind>(&event.facts)) {
     left_behind_[event.cluster] += lost->wal.bytes();
+  }
+  auto& without = without_primary_[event.cluster];
+  if (event.kind == health::EventKind::primary_lost) {
+    without.since = now;
+  } else if (event.kind == health::EventKind::primary_changed || event.kind == health::EventKind::primary_back) {
+    if (!without.since) return;  // the first one
+    const auto time = std::chrono::duration_cast<std::chrono::microseconds>(now - *without.since);
+    without.durations.add(static_cast<std::uint64_t>(time.count()));
+    without.since.reset();
   }
 }
 
@@ -294,6 +329,13 @@ std::string Metrics::text() const {
       out.add(static_cast<double>(counts[i]),
               {{"cluster", cluster}, {"event", name_of(static_cast<health::EventKind>(i))}});
     }
+  }
+  out.begin("holdfast_cluster_without_primary_seconds",
+            "Time from the loss of a primary until there was one again, the same or another.", MetricType::Histogram);
+  for (const auto& [cluster, without] : without_primary_) {
+    std::array<std::uint64_t, Durations::bounds.size() + 1> counts{};
+    for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = without.durations.count(i);
+    out.add_durations(counts, without.durations.sum(), {{"cluster", cluster}});
   }
   out.begin("holdfast_wal_left_behind_bytes_total",
             "Bytes of WAL that accepted primaries lacked of their predecessors', at least.", counter);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,9 +37,10 @@ class Metrics {
     // Counters begin at 0, so that increase() sees the first event.
     events_.try_emplace(topology->cluster);
     left_behind_.try_emplace(topology->cluster);
+    without_primary_.try_emplace(topology->cluster);
     topologies_[topology->cluster] = std::move(topology);
   }
-  void event(const health::Event& event);
+  void event(const health::Event& event, health::TimePoint now);
   // Whether the record of the cluster's primary is on disk.
   void record_kept(const std::string& cluster, bool good) { records_[cluster] = good; }
   void reloaded(bool good) { ++(good ? reloads_ : reloads_refused_); }
@@ -50,8 +52,13 @@ class Metrics {
   const Monitors& monitors_;
   std::map<std::string, health::TopologyPtr> topologies_;
   std::map<std::string, std::array<std::uint64_t, health::event_kinds>> events_;  // by cluster, then EventKind
-  std::map<std::string, std::uint64_t> left_behind_;  // bytes of WAL, by cluster
-  std::map<std::string, bool> records_;               // by cluster
+  std::map<std::string, std::uint64_t> left_behind_;                              // bytes of WAL, by cluster
+  std::map<std::string, bool> records_;                                           // by cluster
+  struct WithoutPrimary {
+    std::optional<health::TimePoint> since;
+    Durations durations;
+  };
+  std::map<std::string, WithoutPrimary> without_primary_;  // by cluster
   std::uint64_t reloads_ = 0;
   std::uint64_t reloads_refused_ = 0;
 };

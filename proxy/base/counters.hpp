@@ -26,6 +26,29 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+// How long something took: so many times up to each bound, and in all. Written and read as a Counter is.
+class Durations {
+ public:
+  // In microseconds: 5 ms to a minute. What takes longer is in the last one.
+  static constexpr std::array<std::uint64_t, 13> bounds{5'000,      10'000,     25'000,    50'000,    100'000,
+                                                        250'000,    500'000,    1'000'000, 2'500'000, 5'000'000,
+                                                        10'000'000, 30'000'000, 60'000'000};
+
+  void add(std::uint64_t microseconds) {
+    std::size_t at = 0;
+    while (at < bounds.size() && microseconds > bounds[at]) ++at;
+    counts_[at].add();
+    sum_.add(microseconds);
+  }
+  // Of those up to bounds[at] and above the bound before; bounds.size(): longer than all.
+  [[nodiscard]] std::uint64_t count(std::size_t at) const { return counts_[at].value(); }
+  [[nodiscard]] std::uint64_t sum() const { return sum_.value(); }
+
+ private:
+  std::array<Counter, bounds.size() + 1> counts_;
+  Counter sum_;
+};
+
 // Counts as one in a gauge for as long as it lives. Move-only.
 class Counted {
  public:
@@ -90,23 +113,24 @@ struct Counters {
   Counter servers_opened;
   Counter servers_failed;  // failed attempts to connect
   Counter servers_closed;
-  Counter servers_cleaned;  // DISCARD ALL before reuse
+  Counter servers_cleaned;   // DISCARD ALL before reuse
   Counter catalogue_audits;  // queries for hidden code
   Counter catalogue_audits_failed;
-  Counter handovers;        // servers given to another worker
-  Counter holds;            // times a client began to wait for a primary
+  Counter handovers;  // servers given to another worker
+  Counter holds;      // times a client began to wait for a primary
   Counter holds_timed_out;
+  Durations held;             // waits for a primary, however they ended
   Counter wait_microseconds;  // sum of waits for a server
   Counter waits_timed_out;
   std::array<Counter, repeat_reasons> repeats;  // units sent again
-  Counter lost_crashed;      // clients told 57P02 because their server crashed under their read, or beside it
-  Counter lost_rolled_back;  // clients told 40001 because their server died
-  Counter lost_unknown;      // clients told 08007
+  Counter lost_crashed;          // clients told 57P02 because their server crashed under their read, or beside it
+  Counter lost_rolled_back;      // clients told 40001 because their server died
+  Counter lost_unknown;          // clients told 08007
   Counter commits_unreplicated;  // clients told 08007: the wait for the standbys was canceled
-  Counter lost_pinned;       // disconnected with 57P01: the session's state died with its server
-  Counter lost_cut;          // disconnected in the middle of a row: it can't be finished
-  Counter stalls;            // the worker stood still, and everything waited for a look at the members
-  Counter sessions_ended;    // disconnected as their server's session was, while the server lives
+  Counter lost_pinned;           // disconnected with 57P01: the session's state died with its server
+  Counter lost_cut;              // disconnected in the middle of a row: it can't be finished
+  Counter stalls;                // the worker stood still, and everything waited for a look at the members
+  Counter sessions_ended;        // disconnected as their server's session was, while the server lives
   Counter cancels;
   Counter protocol_errors;
   std::array<Counter, route_reasons> routed;

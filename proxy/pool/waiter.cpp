@@ -11,6 +11,14 @@ namespace holdfast::proxy {
 
 using protocol::Tell;
 
+namespace {
+
+std::uint64_t microseconds_between(TimePoint from, TimePoint to) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
+}
+
+}  // namespace
+
 Waiter::Waiter(Reactor& reactor, Counters& counters, Pool& pool, Kind kind, Limits limits)
     : reactor_(reactor),
       counters_(counters),
@@ -29,9 +37,15 @@ void Waiter::leave_line() {
   leave();
   deadline_.disarm();
   look_.disarm();
+  let_go();
+  if (MemberPool* member = std::exchange(member_, nullptr)) member->left();
+}
+
+// A primary has come, or the wait for one has ended otherwise.
+void Waiter::let_go() {
+  if (state_ == State::held) counters_.held.add(microseconds_between(held_since_, reactor_.now()));
   held_ = {};
   hold_place_ = {};
-  if (MemberPool* member = std::exchange(member_, nullptr)) member->left();
 }
 
 void Waiter::settle(Outcome outcome) {
@@ -39,8 +53,7 @@ void Waiter::settle(Outcome outcome) {
   leave_line();
   if (state_ != State::asleep) {
     waiting_ = {};
-    counters_.wait_microseconds.add(static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(reactor_.now() - since_).count()));
+    counters_.wait_microseconds.add(microseconds_between(since_, reactor_.now()));
   }
   state_ = State::ended;
   outcome_ = std::move(outcome);
@@ -72,8 +85,7 @@ void Waiter::stand_in_line(MemberPool& member) {
   // A client that was held keeps its place in the order, and has all of wait_timeout again.
   const TimePoint from = state_ == State::held ? reactor_.now() : since_;
   if (state_ == State::made) waiting_ = Counted(counters_.clients_waiting);
-  held_ = {};
-  hold_place_ = {};
+  let_go();
   member_ = &member;
   state_ = State::in_line;
   reactor_.deadlines().arm(deadline_, from + limits_.wait);
@@ -83,6 +95,7 @@ void Waiter::hold(Place place) {
   if (state_ == State::made) waiting_ = Counted(counters_.clients_waiting);
   if (MemberPool* member = std::exchange(member_, nullptr)) member->left();
   hold_place_ = std::move(place);
+  if (state_ != State::held) held_since_ = reactor_.now();
   held_ = Counted(counters_.clients_held);
   counters_.holds.add();
   state_ = State::held;

@@ -2,10 +2,9 @@
 //
 // Task: stands in the line of a member (servers are short) or of a pool (it is held: there is no primary), or waits for
 // a replica to become fresh enough, or for a moment before its unit is sent again. Ends exactly once, in a lease, an
-// error, NotLetIn, or AskAgain (the member that it waited for can't serve it any more, fresher marks may have come, or the
-// moment is over); only settle() wakes the client. What it takes while it
-// waits (a place under hold_limit, the gauges) it returns when it ends. Owner: the session or log-in that waits.
-// Thread: the worker's. Lifetime: one wait.
+// error, NotLetIn, or AskAgain (the member that it waited for can't serve it any more, fresher marks may have come, or
+// the moment is over); only settle() wakes the client. What it takes while it waits (a place under hold_limit, the
+// gauges) it returns when it ends. Owner: the session or log-in that waits. Thread: the worker's. Lifetime: one wait.
 //
 //   made ──stand_in_line()──> in_line ────┐
 //     ├──hold()─────────────> held ───────┼──settle()──> ended
@@ -78,6 +77,7 @@ class Waiter : public ListNode<Waiter> {
 
  private:
   static void on_deadline(void* self);
+  void let_go();
   static void on_look(void* self);
   void leave_line();
 
@@ -91,6 +91,7 @@ class Waiter : public ListNode<Waiter> {
   void* who_ = nullptr;
   Limits limits_;
   TimePoint since_;
+  TimePoint held_since_{};
   Counted waiting_;
   Counted held_;
   Place hold_place_;

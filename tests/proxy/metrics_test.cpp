@@ -45,8 +45,39 @@ TEST_F(MetricsTest, split_brain_is_1_while_it_lasts) {
 TEST_F(MetricsTest, events_are_counted_by_kind_from_0_on) {
   publish(cluster);
   EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_health_events_total{cluster=\"main\",event=\"split_brain\"} 0\n"));
-  metrics.event({.time = {}, .kind = health::EventKind::split_brain, .cluster = "main"});
+  metrics.event({.time = {}, .kind = health::EventKind::split_brain, .cluster = "main"}, {});
   EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_health_events_total{cluster=\"main\",event=\"split_brain\"} 1\n"));
+}
+
+TEST_F(MetricsTest, time_without_a_primary_is_a_histogram) {
+  publish(cluster);
+  const auto at = [&](health::EventKind kind, std::chrono::milliseconds when) {
+    metrics.event({.time = {}, .kind = kind, .cluster = "main"}, health::TimePoint(when));
+  };
+  at(health::EventKind::primary_changed, std::chrono::milliseconds(0));  // the first one
+  at(health::EventKind::primary_lost, std::chrono::milliseconds(1000));
+  at(health::EventKind::primary_changed, std::chrono::milliseconds(1030));
+  at(health::EventKind::primary_lost, std::chrono::milliseconds(2000));
+  at(health::EventKind::primary_back, std::chrono::milliseconds(102'000));
+  const auto text = metrics.text();
+  const std::string name = "\nholdfast_cluster_without_primary_seconds";
+  EXPECT_THAT(text, HasSubstr(name + "_count{cluster=\"main\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr(name + "_sum{cluster=\"main\"} 100.03\n"));
+  EXPECT_THAT(text, HasSubstr(name + "_bucket{cluster=\"main\",le=\"0.025\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr(name + "_bucket{cluster=\"main\",le=\"0.05\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(name + "_bucket{cluster=\"main\",le=\"60\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(name + "_bucket{cluster=\"main\",le=\"+Inf\"} 2\n"));
+}
+
+TEST_F(MetricsTest, time_that_clients_were_held_is_a_histogram) {
+  Counters worker;
+  metrics.add(worker);
+  worker.held.add(5'000);
+  worker.held.add(5'001);
+  publish(cluster);
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_hold_seconds_bucket{le=\"0.005\"} 1\n"));
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_hold_seconds_bucket{le=\"0.01\"} 2\n"));
+  EXPECT_THAT(metrics.text(), HasSubstr("\nholdfast_hold_seconds_count 2\n"));
 }
 
 // deploy/METRICS.md has a row for each, with the text that the scrape has.
