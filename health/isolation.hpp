@@ -3,16 +3,17 @@
 // A proxy that is alone with a primary, both cut off from the replicas, can't know whether these have a new one: what
 // it lets be written may be lost. So a primary whose replicas are out of sight is believed for `down_after` only.
 //
-//   a member is in sight  | while its last sign of life is younger than `down_after`
-//   a sign of life is     | an answer to a probe, a refused connection too: whoever is known to be down stops nobody;
-//   or
-//                         | that a standby answers the primary: its place in pg_stat_replication counts while
-//                         reply_time | moves, or, where it has everything, for the 10 s of wal_receiver_status_interval
-//                         and one more
-//   out of sight too far  | more than half of the members, or all but the primary
+//   a member is out of sight | when two probes in a row were not answered and the last answer is older than
+//   `down_after`;
+//                            | a refused connection is an answer: whoever is known to be down stops nobody
+//   … but for the primary    | when a standby at its address answers the primary: its place in pg_stat_replication
+//   counts
+//                            | while reply_time moves, or, as long as it has everything, for the 10 s of
+//                            | wal_receiver_status_interval and one more
+//   out of sight too far     | more than half of the members, or all but the primary
 //
-// Places in pg_stat_replication have no certain names. As many as are more than the standbys that the proxy sees itself
-// stand for members that it doesn't. Owner: the monitor. Thread: control.
+// A member that never answered in this run isn't missed. At an address with several members each that streams and is
+// seen here takes one of its places. Owner: the monitor. Thread: control.
 #pragma once
 
 #include <chrono>
@@ -34,12 +35,16 @@ class Isolation {
   static constexpr std::chrono::seconds idle_silence{11};
 
   void configure(config::Isolation policy, std::chrono::milliseconds down_after);
-  // Membership; a member that is new counts as seen at that moment.
-  void present(MemberIndex member, TimePoint now);
+  // Membership.
+  void present(MemberIndex member);
   void removed(MemberIndex member);
 
-  // A probe of the member ended. `streams`: it said that it is a standby whose receiver streams.
-  void probed(MemberIndex member, Grade grade, bool streams, TimePoint now);
+  struct Probed {
+    Grade grade = Grade::ok;
+    std::string address;   // numeric, as the primary would see it
+    bool streams = false;  // a standby that takes its WAL from the primary itself
+  };
+  void probed(MemberIndex member, const Probed& probed, TimePoint now);
   // What the primary says of its standbys; `lsn`: its position.
   void attached(const std::vector<Sender>& senders, std::uint64_t lsn, TimePoint now);
 
@@ -55,14 +60,20 @@ class Isolation {
  private:
   struct Sight {
     bool present = false;
+    bool answered = false;  // ever
     bool streams = false;
+    std::uint32_t unanswered = 0;  // probes in a row
     TimePoint seen{};
+    std::string address;
   };
   struct Place {
     Sender last;
-    TimePoint moved{};  // when its reply_time was seen to change
-    bool caught_up = false;
+    TimePoint moved{};                  // when its reply_time was seen to change
+    std::optional<TimePoint> behind{};  // since when it lacks something
   };
+
+  [[nodiscard]] bool answers(const Place& place, TimePoint now) const;
+  [[nodiscard]] std::map<std::string, std::size_t> spare_places(TimePoint now) const;
 
   config::Isolation policy_ = config::Isolation::automatic;
   std::chrono::milliseconds down_after_{2000};

@@ -112,7 +112,7 @@ class Monitor::Impl {
   void update(const config::Cluster& cluster);
 
   void begin_record() {
-    kept_epoch_ = 0;
+    kept_version_ = 0;
     roles_.begin_record(settings_.system_identifier, Clock::now());
     for (const MemberIndex candidate : roles_.take_confirmations()) probe_now(slots_[candidate]);
     refresh();
@@ -160,7 +160,7 @@ class Monitor::Impl {
 
   void add_slot(const config::Member& member) {
     slots_.emplace_back(context_, static_cast<MemberIndex>(slots_.size()), member, settings_);
-    isolation_.present(slots_.back().index, Clock::now());
+    isolation_.present(slots_.back().index);
   }
 
   // Every coroutine is counted, so that stop() can wait for it. `ended` may start it again.
@@ -278,6 +278,7 @@ class Monitor::Impl {
   void report_limits(Slot& slot, const ProbeResult& result);
   void sample(MemberIndex index, const ProbeResult& result);
   void note_sight(const Slot& slot, const ProbeResult& result, TimePoint now);
+  [[nodiscard]] bool streams(const Slot& slot) const;
   void judge_isolation(Topology& topology, TimePoint now);
   [[nodiscard]] MemberStatus status(MemberIndex index, TimePoint now);
   void refresh();
@@ -298,7 +299,7 @@ class Monitor::Impl {
   TimePoint published_at_{};
   std::uint64_t marks_epoch_ = 0;
   TimePoint look_wanted_{};
-  std::uint64_t kept_epoch_ = 0;  // 0: none in this run
+  std::uint64_t kept_version_ = 0;  // 0: none in this run
   asio::steady_timer ended_;
   std::size_t running_ = 0;
   bool stopping_ = false;
@@ -325,7 +326,7 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   } else if (!slot.member.usable()) {
     const bool refuses = result.grade == Grade::refused;
     roles_.lost(index, slot.member.reason(), now, refuses ? RoleJudge::Silence::refuses : RoleJudge::Silence::quiet);
-  } else {
+  } else if (!is_answer(result.grade) && result.grade != Grade::own_shortage) {
     roles_.unanswered(index, now);
   }
   note_sight(slot, result, now);
@@ -339,23 +340,37 @@ void Monitor::Impl::judge(MemberIndex index, const ProbeResult& result) {
   const bool only_position = result.position && !result.observation && !result.reconnected && !action.changed;
   if (!only_position || now - published_at_ >= positions_spacing) refresh();
   if (slot.looked_at < look_wanted_) probe_now(slot);  // the probe was under way already when the look was wanted
-  if (roles_.epoch() != kept_epoch_) keep_record();
+  if (roles_.record_version() != kept_version_) keep_record();
 }
 
 void Monitor::Impl::note_sight(const Slot& slot, const ProbeResult& result, TimePoint now) {
-  const auto& last = slot.constants;
-  const bool streams = last && last->in_recovery && last->receiver &&
-                       (!last->receiver->visible || last->receiver->status == ReceiverStatus::streaming);
-  isolation_.probed(slot.index, result.grade, streams, now);
+  isolation_.probed(
+      slot.index,
+      {.grade = result.grade, .address = slot.probe.address(), .streams = result.grade == Grade::ok && streams(slot)},
+      now);
   if (result.observation && roles_.primary() == slot.index) {
     isolation_.attached(result.observation->senders, roles_.view(slot.index).lsn, now);
   }
 }
 
+// Whether it takes its WAL from the primary itself, as far as is known: not from another member.
+bool Monitor::Impl::streams(const Slot& slot) const {
+  const auto& last = slot.constants;
+  if (!last || !last->in_recovery || !last->receiver) return false;
+  const Receiver& receiver = *last->receiver;
+  if (!receiver.visible) return true;
+  if (receiver.status != ReceiverStatus::streaming) return false;
+  return std::ranges::none_of(slots_, [&](const Slot& other) {
+    const bool there = receiver.sender_host == other.settings.host || receiver.sender_host == other.probe.address();
+    return other.present && roles_.primary() != other.index && there && receiver.sender_port == other.settings.port;
+  });
+}
+
 // A primary that is not believed has lost its connections as if it were gone: what is committed there may be lost.
 void Monitor::Impl::judge_isolation(Topology& topology, TimePoint now) {
   Isolation::Verdict verdict;
-  if (topology.primary) {
+  // While the process itself stood still it heard of nobody: then first a look.
+  if (topology.primary && topology.looked_at >= look_wanted_) {
     std::vector<std::string> names;
     for (const Slot& slot : slots_) names.push_back(slot.settings.name);
     verdict = isolation_.judge(names, *topology.primary, now);
@@ -379,7 +394,7 @@ void Monitor::Impl::judge_isolation(Topology& topology, TimePoint now) {
 void Monitor::Impl::keep_record() {
   auto record = roles_.record();
   if (!record) return;
-  kept_epoch_ = record->epoch;
+  kept_version_ = roles_.record_version();
   record->cluster = settings_.name;
   if (keep_) keep_(*record);
 }
@@ -518,7 +533,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     const bool moved = kept->host != slot.settings.host || kept->port != slot.settings.port;
     slot.settings = *kept;
     slot.member.configure(cluster);
-    isolation_.present(member, now);
+    isolation_.present(member);
     if (back) roles_.restored(member);
     if (back || moved) {
       slot.member.forget();

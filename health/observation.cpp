@@ -21,4 +21,23 @@ const char* name_of(Grade grade) {
   return "?";
 }
 
+bool is_answer(Grade grade) {
+  switch (grade) {
+    case Grade::ok:
+    case Grade::refused:
+    case Grade::tls:
+    case Grade::auth:
+    case Grade::starting:
+    case Grade::too_many:
+    case Grade::query_failed: return true;
+    case Grade::dns:
+    case Grade::unreachable:
+    case Grade::connect_timeout:
+    case Grade::connection_lost:
+    case Grade::query_timeout:
+    case Grade::own_shortage: break;
+  }
+  return false;
+}
+
 }  // namespace holdfast::health

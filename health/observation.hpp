@@ -31,6 +31,8 @@ enum class Grade : std::uint8_t {
 };
 inline constexpr std::size_t grade_count = 13;
 [[nodiscard]] const char* name_of(Grade grade);
+// Something on the member's host has answered, if only by refusing: it isn't out of reach.
+[[nodiscard]] bool is_answer(Grade grade);
 
 // The states of a WAL receiver (WalRcvGetStateString, src/backend/replication/walreceiver.c); `other`: hidden, or new.
 enum class ReceiverStatus : std::uint8_t { other, stopped, starting, streaming, waiting, restarting, stopping };
@@ -49,6 +51,7 @@ struct Receiver {
 // A walsender of a primary's physical replication (pg_stat_replication, manual, 28.2.4). Its columns need pg_monitor.
 struct Sender {
   std::int32_t process = 0;
+  std::string address;       // client_addr; empty: a Unix socket
   std::int64_t replied = 0;  // reply_time, by the standby's clock: for comparison with itself
   std::uint64_t flushed = 0;
   friend bool operator==(const Sender&, const Sender&) = default;

@@ -13,20 +13,22 @@ namespace holdfast::health {
 // pg_walfile_name() fails in recovery. Its receiver's received_tli is right at once, but hidden without pg_monitor and
 // gone with the receiver; the control file's min_recovery_end_timeline and checkpoint timeline come later, never too
 // high. The highest of the three is therefore a lower bound, and RoleJudge remembers the highest it has seen.
-#define HOLDFAST_STATE_COLUMNS                                                         \
-  "SELECT s.r,"                                                                        \
-  " CASE WHEN s.r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END," \
-  " CASE WHEN s.r THEN NULL ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END,"  \
-  " CASE WHEN s.r THEN (SELECT greatest(c.timeline_id, d.min_recovery_end_timeline)"   \
-  "   FROM pg_control_checkpoint() c, pg_control_recovery() d) END,"                   \
-  " CASE WHEN s.r THEN pg_last_wal_receive_lsn() END,"                                 \
-  " current_setting('default_transaction_read_only'),"                                 \
-  " CASE WHEN NOT s.r THEN (SELECT string_agg(concat_ws(' ', pid,"                     \
-  "   (extract(epoch FROM reply_time) * 1000000)::bigint, flush_lsn), ',')"            \
-  "   FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')"                \
-  "   AND reply_time IS NOT NULL AND flush_lsn IS NOT NULL"                            \
-  "   AND application_name NOT IN ('pg_receivewal', 'pg_basebackup')) END,"            \
-  " w.pid, w.status, w.sender_host, w.sender_port, w.received_tli,"                    \
+#define HOLDFAST_STATE_COLUMNS                                                                       \
+  "SELECT s.r,"                                                                                      \
+  " CASE WHEN s.r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END,"               \
+  " CASE WHEN s.r THEN NULL ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END,"                \
+  " CASE WHEN s.r THEN (SELECT greatest(c.timeline_id, d.min_recovery_end_timeline)"                 \
+  "   FROM pg_control_checkpoint() c, pg_control_recovery() d) END,"                                 \
+  " CASE WHEN s.r THEN pg_last_wal_receive_lsn() END,"                                               \
+  " current_setting('default_transaction_read_only'),"                                               \
+  " CASE WHEN NOT s.r THEN (SELECT string_agg(concat_ws(' ', pid, coalesce(host(client_addr), '-')," \
+  "   (extract(epoch FROM reply_time) * 1000000)::bigint, flush_lsn), ',')"                          \
+  "   FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')"                              \
+  "   AND reply_time IS NOT NULL AND flush_lsn IS NOT NULL"                                          \
+  "   AND application_name NOT IN ('pg_receivewal', 'pg_basebackup')"                                \
+  "   AND pid NOT IN (SELECT active_pid FROM pg_replication_slots"                                   \
+  "     WHERE slot_type = 'logical' AND active_pid IS NOT NULL)) END,"                               \
+  " w.pid, w.status, w.sender_host, w.sender_port, w.received_tli,"                                  \
   " (extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) * 1000)::bigint"
 #define HOLDFAST_STATE_FROM \
   " FROM (SELECT pg_is_in_recovery() AS r OFFSET 0) s LEFT JOIN pg_stat_wal_receiver w ON true"
@@ -109,21 +111,26 @@ std::optional<Receiver> read_receiver(const Row& row) {
   return receiver;
 }
 
-// "4711 1700000000000000 0/3000060,4712 …": one for each walsender. One that can't be read is left out.
+// "4711 10.0.0.2 1700000000000000 0/3000060,4712 - …": one for each walsender. One that can't be read is left out.
 std::vector<Sender> read_senders(std::string_view text) {
   std::vector<Sender> result;
   while (!text.empty()) {
-    const std::string_view entry = text.substr(0, text.find(','));
+    std::string_view entry = text.substr(0, text.find(','));
     text.remove_prefix(std::min(entry.size() + 1, text.size()));
-    const std::size_t first = entry.find(' ');
-    const std::size_t second = first == std::string_view::npos ? first : entry.find(' ', first + 1);
-    if (second == std::string_view::npos) continue;
-    const auto process = parse<std::int32_t>(entry.substr(0, first));
-    const auto replied = parse<std::int64_t>(entry.substr(first + 1, second - first - 1));
-    const auto flushed = health::parse_lsn(entry.substr(second + 1));
-    if (process && replied && flushed) {
-      result.push_back({.process = *process, .replied = *replied, .flushed = *flushed});
-    }
+    const auto next = [&entry] {
+      const auto word = entry.substr(0, entry.find(' '));
+      entry.remove_prefix(std::min(word.size() + 1, entry.size()));
+      return word;
+    };
+    const auto process = parse<std::int32_t>(next());
+    const auto address = next();
+    const auto replied = parse<std::int64_t>(next());
+    const auto flushed = health::parse_lsn(next());
+    if (!process || !replied || !flushed) continue;
+    result.push_back({.process = *process,
+                      .address = address == "-" ? std::string() : std::string(address),
+                      .replied = *replied,
+                      .flushed = *flushed});
   }
   return result;
 }

@@ -71,11 +71,33 @@ std::unexpected<Error> wrong(std::string message) {
 
 }  // namespace
 
+namespace {
+
+std::string refused_text(const Record& record) {
+  std::string text;
+  for (const auto& [name, timeline] : record.refused) {
+    text += "refused " + escaped(name) + " " + std::to_string(timeline) + "\n";
+  }
+  return text;
+}
+
+// "pg2 5"
+bool take_refused(std::map<std::string, std::uint32_t>& into, std::string_view value) {
+  const auto space = value.find(' ');
+  if (space == std::string_view::npos) return false;
+  auto name = unescaped(value.substr(0, space));
+  const auto timeline = number<std::uint32_t>(value.substr(space + 1));
+  return name && timeline && *timeline != 0 && into.emplace(std::move(*name), *timeline).second;
+}
+
+}  // namespace
+
 std::string to_text(const Record& record) {
+  // What may be missing isn't last: a text that was cut is not whole.
   return std::string(comment) + "cluster " + escaped(record.cluster) + "\nsystem_identifier " +
          std::to_string(record.system_identifier) + "\ntimeline " + std::to_string(record.timeline) + "\nepoch " +
-         std::to_string(record.epoch) + "\nprimary " + escaped(record.primary) + "\nstarted " +
-         std::to_string(record.started) + "\n";
+         std::to_string(record.epoch) + "\nprimary " + escaped(record.primary) + "\n" + refused_text(record) +
+         "started " + std::to_string(record.started) + "\n";
 }
 
 Result<Record> parse_record(std::string_view text, std::string_view cluster) {
@@ -85,6 +107,7 @@ Result<Record> parse_record(std::string_view text, std::string_view cluster) {
   std::optional<std::uint32_t> timeline;
   std::optional<std::uint64_t> epoch;
   std::optional<std::int64_t> started;
+  std::map<std::string, std::uint32_t> refused;
   while (!text.empty()) {
     const auto end = text.find('\n');
     if (end == std::string_view::npos) return wrong("its last line has no end");
@@ -102,6 +125,7 @@ Result<Record> parse_record(std::string_view text, std::string_view cluster) {
     if (key == "epoch") good = take(epoch, number<std::uint64_t>(value));
     if (key == "primary") good = take(primary, unescaped(value));
     if (key == "started") good = take(started, number<std::int64_t>(value));
+    if (key == "refused") good = take_refused(refused, value);
     if (!good) return wrong("`" + std::string(key) + "` is there twice, or its value can't be read");
   }
   if (!name || !primary || !identifier || !timeline || !epoch || !started) return wrong("something is missing in it");
@@ -112,7 +136,8 @@ Result<Record> parse_record(std::string_view text, std::string_view cluster) {
                 .timeline = *timeline,
                 .epoch = *epoch,
                 .primary = std::move(*primary),
-                .started = *started};
+                .started = *started,
+                .refused = std::move(refused)};
 }
 
 std::string record_file_name(std::string_view cluster) {

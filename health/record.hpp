@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -15,10 +16,11 @@ namespace holdfast::health {
 struct Record {
   std::string cluster;
   std::uint64_t system_identifier = 0;
-  std::uint32_t timeline = 0;  // of the primary; the cluster is never again on a lower one
-  std::uint64_t epoch = 0;     // at least 1
-  std::string primary;         // the member's name
-  std::int64_t started = 0;    // its postmaster's start, microseconds since 1970, by its own clock
+  std::uint32_t timeline = 0;                    // of the primary; the cluster is never again on a lower one
+  std::uint64_t epoch = 0;                       // at least 1
+  std::string primary;                           // the member's name
+  std::int64_t started = 0;                      // its postmaster's start, microseconds since 1970, by its own clock
+  std::map<std::string, std::uint32_t> refused;  // members whose promotion counts as a mistake, from this timeline on
   friend bool operator==(const Record&, const Record&) = default;
 };
 

@@ -48,6 +48,11 @@ void RoleJudge::remember(const Record& record, const std::string& where) {
     if (members_[member].name == record.primary) accepted_ = member;
   }
   accepted_started_ = record.started;
+  for (const auto& [name, timeline] : record.refused) {
+    for (Facts& facts : members_) {
+      if (facts.name == name) facts.refused = timeline;
+    }
+  }
 }
 
 void RoleJudge::begin_record(std::uint64_t system_identifier, TimePoint now) {
@@ -60,8 +65,8 @@ void RoleJudge::begin_record(std::uint64_t system_identifier, TimePoint now) {
   primary_lsn_.reset();
   for (Facts& facts : members_) {
     facts.dual = false;
-    facts.contest = Contest::none;
-    facts.contested_since.reset();
+    forgive(facts);
+    facts.claimed_timeline = 0;
     if (facts.last && facts.last->in_recovery) facts.highest_timeline = facts.last->timeline;
   }
   decide(now);
@@ -69,12 +74,17 @@ void RoleJudge::begin_record(std::uint64_t system_identifier, TimePoint now) {
 
 std::optional<Record> RoleJudge::record() const {
   if (!accepted_once_ || !accepted_) return std::nullopt;
-  return Record{.cluster = {},
+  Record record{.cluster = {},
                 .system_identifier = system_identifier_,
                 .timeline = timeline_,
                 .epoch = epoch_,
                 .primary = members_[*accepted_].name,
-                .started = accepted_started_};
+                .started = accepted_started_,
+                .refused = {}};
+  for (const Facts& facts : members_) {
+    if (facts.refused != 0) record.refused.emplace(facts.name, facts.refused);
+  }
+  return record;
 }
 
 void RoleJudge::observed(MemberIndex member, const Observation& observation, bool usable, TimePoint now) {
@@ -83,9 +93,7 @@ void RoleJudge::observed(MemberIndex member, const Observation& observation, boo
     ++facts.view.generation;  // every connection to the postmaster before is gone
     facts.highest_timeline = 0;
   }
-  if (facts.started != observation.started) facts.started_seen = now;
   facts.started = observation.started;
-  facts.seen = now;
   facts.unanswered = false;
   facts.refuses_since.reset();
   facts.agreeing = facts.last && agree(*facts.last, observation) ? facts.agreeing + 1 : 1;
@@ -100,7 +108,12 @@ void RoleJudge::observed(MemberIndex member, const Observation& observation, boo
   facts.judged = true;
   facts.usable = usable;
   facts.lost_reason.clear();
-  find_second_names(member);
+  const auto& receiver = observation.receiver;
+  if (!observation.in_recovery) {
+    facts.streamed.reset();
+  } else if (receiver && receiver->visible && receiver->status == ReceiverStatus::streaming) {
+    facts.streamed = {.timeline = receiver->timeline, .at = now};
+  }
   decide(now);
 }
 
@@ -143,11 +156,13 @@ void RoleJudge::removed(MemberIndex member, TimePoint now) {
   Facts& facts = members_[member];
   facts.in_configuration = false;
   facts.dual = false;
-  facts.contest = Contest::none;
-  facts.contested_since.reset();
+  facts.contested.reset();
   facts.judged = true;
   // An operator who removes a primary from the configuration allows another one on the same timeline.
-  if (accepted_ == member) accepted_.reset();
+  if (accepted_ == member) {
+    accepted_.reset();
+    for (Facts& other : members_) forgive(other);
+  }
   decide(now);
 }
 
@@ -161,7 +176,7 @@ void RoleJudge::forget(MemberIndex member, TimePoint now) {
   ++facts.view.generation;
   facts.started = 0;
   facts.highest_timeline = 0;
-  facts.same_as.reset();
+  facts.streamed.reset();
   lost(member, "not probed yet", now);
 }
 

@@ -10,10 +10,12 @@
 //  3. Of several claimants the highest timeline wins, the others are fenced. Two that were seen to claim at the same
 //     time are a split brain all the same: clients that do not come through the proxy may write to the loser.
 //     Unless the lower one is the incumbent (accepted, or at a first start the one that most standbys follow), answers,
-//     and standbys stream its timeline: somebody may have promoted a standby by mistake. Then writes wait, for
-//     `claim_wait` at most. If the incumbent falls silent meanwhile, or more standbys stream the higher timeline, that
-//     one wins. Else it is refused, the incumbent goes on, and not even its end makes the other one primary, which
-//     lacks what was written since: that takes a standby that follows it, or begin_record().
+//     takes writes, and standbys stream its timeline: somebody may have promoted a standby by mistake. Then writes
+//     wait, for `claim_wait` at most. If the incumbent falls silent meanwhile, or more standbys stream the higher
+//     timeline, that one wins. Else the claim is refused, and the incumbent goes on. Not even its end makes the refused
+//     one primary, which lacks what was written since, nor does a restart of this process. What does: that the
+//     incumbent is gone and standbys follow the refused one, that it leaves the configuration, or begin_record(). A
+//     timeline that is contested or refused raises no floor.
 //  4. A claimant on the accepted timeline must be the accepted member, unless that one is now seen in recovery (a clean
 //     hand-over without promotion) or has left the configuration. Anything else is a split brain on one timeline.
 //  5. Two claimants on one timeline: DUAL, the split brain that no timeline resolves. No member gets writes, not even
@@ -24,7 +26,8 @@
 //  7. The epoch grows when the accepted primary is another member, is on another timeline, or was restarted. The same
 //     reign seen again after a silence, or by another run with its record, keeps its epoch. Epoch and timeline never
 //     decrease within one record; begin_record() ends it, the epoch goes on.
-//  8. Two members that say the same of their server are one: the second name takes part in nothing.
+//  8. Two members that say the same of their server are one: the second name takes part in nothing while the first
+//     answers, and stands for it else.
 // Thread: control. Invariant, tested with random histories: at most one primary, fenced members never are it.
 #pragma once
 
@@ -50,6 +53,10 @@ class RoleJudge {
   static constexpr std::chrono::seconds stuck_after{3};
   // Backends outlive their postmaster by seconds (measured: 3.5), and work on.
   static constexpr std::chrono::seconds dead_after{10};
+  // A receiver that reconnects still follows whom it followed: wal_retrieve_retry_interval is 5 s.
+  static constexpr std::chrono::seconds streamed_for{6};
+  // One of two names sees the restart of their server first.
+  static constexpr std::chrono::seconds same_for{10};
 
   // `system_identifier` 0: to be learnt. Members get the indices of their names, which are for reasons only.
   RoleJudge(const std::vector<std::string>& names, std::uint64_t system_identifier);
@@ -60,6 +67,8 @@ class RoleJudge {
   void remember(const Record& record, const std::string& where);
   // The operator ended the record: what is observed now is believed as at a first start.
   void begin_record(std::uint64_t system_identifier, TimePoint now);
+  // Grows when record() has changed.
+  [[nodiscard]] std::uint64_t record_version() const { return record_version_; }
   // For the next run; none until a primary was accepted in this one.
   [[nodiscard]] std::optional<Record> record() const;
 
@@ -68,7 +77,7 @@ class RoleJudge {
   // The member is down, starting, or has not been reached: what it claimed is void. `refuses`: nothing listens there.
   enum class Silence : std::uint8_t { quiet, refuses };
   void lost(MemberIndex member, const std::string& reason, TimePoint now, Silence silence = Silence::quiet);
-  // A probe failed that takes nothing back yet.
+  // A probe was not answered, which takes nothing back yet.
   void unanswered(MemberIndex member, TimePoint now);
   // The position that a light probe gave: normalised for a primary, replayed for a standby.
   void positioned(MemberIndex member, std::uint64_t lsn);
@@ -110,6 +119,19 @@ class RoleJudge {
  private:
   // Of a claimant beside an incumbent (rule 3).
   enum class Contest : std::uint8_t { none, waits, refused };
+  struct Contested {
+    std::uint32_t timeline = 0;
+    TimePoint since;
+  };
+  // What a standby's receiver was seen to stream last.
+  struct Streamed {
+    std::uint32_t timeline = 0;
+    TimePoint at;
+  };
+  struct SameAs {
+    MemberIndex member = 0;
+    TimePoint seen;  // last
+  };
 
   struct Facts {
     std::string name;
@@ -118,13 +140,13 @@ class RoleJudge {
     bool judged = false;              // has answered, or been given up, once
     bool usable = false;
     bool in_configuration = true;
-    bool dual = false;  // latched by rule 5
-    Contest contest = Contest::none;
-    std::optional<TimePoint> contested_since;
+    bool dual = false;                // latched by rule 5
+    Contest contest = Contest::none;  // as of the last decision
+    std::optional<Contested> contested;
+    std::uint32_t refused = 0;  // its claims from this timeline on; 0: none
+    std::optional<Streamed> streamed;
     bool unanswered = false;             // the last probe failed
-    std::optional<MemberIndex> same_as;  // rule 8
-    TimePoint started_seen{};            // when `started` was seen first
-    TimePoint seen{};                    // … and anything, last
+    std::optional<SameAs> same_as;       // rule 8
     TimePoint claimed_from{};            // the standing claim: when it was seen first
     TimePoint claimed_to{};              // … and last
     std::uint32_t agreeing = 0;          // full observations in a row that say the same
@@ -138,12 +160,16 @@ class RoleJudge {
 
   void decide(TimePoint now);
   void learn_identifier();
-  void find_second_names(MemberIndex observed);
+  void find_second_names(TimePoint now);
   void judge_contest(TimePoint now);
   void judge_contested(MemberIndex claimant, std::optional<MemberIndex> incumbent, TimePoint now);
-  void tell_contest(MemberIndex incumbent);
-  [[nodiscard]] std::optional<MemberIndex> incumbent() const;
-  [[nodiscard]] std::size_t followers(const Facts& facts) const;
+  [[nodiscard]] bool over(const Facts& claimant, const Facts& incumbent, TimePoint now) const;
+  void refuse(Facts& claimant, std::uint32_t timeline);
+  void forgive(Facts& facts);
+  void tell_contest(MemberIndex incumbent, TimePoint now);
+  [[nodiscard]] std::optional<MemberIndex> incumbent(TimePoint now) const;
+  [[nodiscard]] std::size_t followers(const Facts& claimant, TimePoint now) const;
+  [[nodiscard]] bool doubted(std::uint32_t timeline) const;
   void judge_others();
   void judge_standby(Facts& facts, TimePoint now);
   void judge_claimants();
@@ -163,6 +189,7 @@ class RoleJudge {
 
   std::vector<Facts> members_;
   std::chrono::milliseconds claim_wait_{5000};
+  std::uint64_t record_version_ = 0;
   std::uint64_t epoch_ = 0;
   std::uint64_t system_identifier_ = 0;
   std::uint32_t timeline_ = 0;

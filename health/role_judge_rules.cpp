@@ -37,6 +37,7 @@ void RoleJudge::learn_identifier() {
 
 void RoleJudge::decide(TimePoint now) {
   learn_identifier();
+  find_second_names(now);
   judge_contest(now);
   note_timelines();
   judge_others();
@@ -53,12 +54,13 @@ void RoleJudge::decide(TimePoint now) {
 // it stands beside an incumbent, whether its member answers then or not.
 void RoleJudge::note_timelines() {
   const auto raise = [this](const Facts& facts, std::uint32_t timeline) {
+    if (doubted(timeline)) return;
     if (timeline >= recorded_.timeline) recorded_.timeline = 0;
     if (timeline <= floor_) return;
     floor_ = timeline;
     floor_witness_ = facts.name;
   };
-  const bool claims_count = accepted_ || all_probed();
+  const bool claims_count = accepted_once_ || all_probed();
   for (Facts& facts : members_) {
     if (!facts.in_configuration) continue;
     if (ours(facts)) {
@@ -66,7 +68,7 @@ void RoleJudge::note_timelines() {
       if (facts.last->in_recovery) raise(facts, facts.highest_timeline);
       facts.claimed_timeline = facts.last->in_recovery ? 0 : facts.last->timeline;
     }
-    if (claims_count && facts.contest == Contest::none) raise(facts, std::exchange(facts.claimed_timeline, 0));
+    if (claims_count) raise(facts, std::exchange(facts.claimed_timeline, 0));
   }
 }
 
@@ -88,8 +90,9 @@ void RoleJudge::judge_others() {
                         : ""));
     } else if (facts.same_as) {
       facts.dual = false;
-      set_role(facts, Role::quarantined,
-               "leads to the same server as " + members_[*facts.same_as].name + ": one of the two names is wrong");
+      set_role(
+          facts, Role::quarantined,
+          "leads to the same server as " + members_[facts.same_as->member].name + ": one of the two names is wrong");
     } else if (facts.last->in_recovery) {
       facts.dual = false;
     }
@@ -120,7 +123,7 @@ void RoleJudge::judge_standby(Facts& facts, TimePoint now) {
 void RoleJudge::judge_claimants() {
   primary_.reset();
   for (const Facts& facts : members_) {
-    if (facts.contest == Contest::waits && says_primary(facts)) return;  // the contest has said who is what
+    if (facts.contest == Contest::waits) return;  // the contest has said who is what
   }
   std::uint32_t highest = 0;
   for (const Facts& facts : members_) {
@@ -166,7 +169,9 @@ void RoleJudge::judge_claimants() {
   const bool asked = accepted_once_ || all_probed();
   if (contenders.size() == 1 && accepted_ && *accepted_ != contenders.front() && highest == timeline_ && asked) {
     const Facts& accepted = members_[*accepted_];
-    const bool gave_way = accepted.last && (!ours(accepted) || accepted.last->in_recovery);
+    // It gave way, or is the same server by another name (rule 8).
+    const bool gave_way = accepted.last ? !ours(accepted) || accepted.last->in_recovery
+                                        : members_[contenders.front()].started == accepted_started_;
     if (!gave_way) contenders.push_back(*accepted_);
   }
   if (contenders.size() > 1) {
@@ -224,10 +229,6 @@ void RoleJudge::judge_winner(MemberIndex winner) {
   }
   set_role(facts, Role::primary, "");
   primary_ = winner;
-  // Who stood beside it and is silent now lacks what is written from here on.
-  for (Facts& other : members_) {
-    if (other.contest == Contest::waits && !says_primary(other)) other.contest = Contest::refused;
-  }
   why_.clear();
 }
 
@@ -245,6 +246,7 @@ void RoleJudge::accept(MemberIndex member) {
     left_behind_ = LeftBehind{.reached = *primary_lsn_, .begins = facts.last->lsn.value_or(0)};
   }
   ++epoch_;
+  ++record_version_;
   accepted_ = member;
   accepted_started_ = facts.started;
   timeline_ = facts.last->timeline;
@@ -264,7 +266,7 @@ std::string RoleJudge::why_nobody_claims() const {
   const Facts& accepted = members_[*accepted_];
   std::string refused;
   for (const Facts& facts : members_) {
-    if (facts.contest == Contest::refused && says_primary(facts)) refused = "; " + facts.name + " " + facts.view.reason;
+    if (facts.contest == Contest::refused) refused = "; " + facts.name + " " + facts.view.reason;
   }
   if (!accepted.last) return accepted.name + " is gone: " + accepted.lost_reason + refused;
   if (!ours(accepted)) return accepted.name + " " + accepted.view.reason;

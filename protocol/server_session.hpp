@@ -96,6 +96,8 @@ class ServerSession {
   [[nodiscard]] bool has_placeholders_of_others(const sql::CustomNames& first = {}) const {
     return traces_.placeholders.by_others_than(client_) && !own_.cover(traces_.names) && !first.cover(traces_.names);
   }
+  // What is in flight makes some of its client's own.
+  [[nodiscard]] bool makes_settings() const { return !hoped_.empty(); }
   // Its client asks for these. What is in flight may not have made its own yet, or fail: only what the same batch makes
   // in front of it exists for certain if it runs at all.
   [[nodiscard]] bool shows_placeholders_of_others(const sql::CustomNames& asked) const {
@@ -142,6 +144,7 @@ class ServerSession {
  private:
   // Custom settings that its client makes, by names that may not be known: they are its own.
   [[gnu::noinline, gnu::cold]] void makes_settings(const sql::CustomSettings* made) {
+    if (exchange.skipping()) return;  // it doesn't run
     traces_.placeholders.add(client_);
     if (made != nullptr) hoped_.add(made->names);
     if (made == nullptr || !made->whole) hoped_.add_unknown();

@@ -131,6 +131,8 @@ std::optional<Conversation::Taken> Conversation::hide_others(const Frame& frame,
       // Behind what is in flight its client may have no use for this server any more, and gets another one.
       if (!exchange.idle()) return Taken::wait;
       if (fails_anyway(verdict)) return std::nullopt;
+    } else if (server_.makes_settings() && exchange.answers_come()) {
+      return Taken::wait;  // what it asks for may be about to be its own
     }
     return refuse(frame, protocol::Tell::settings_of_others);
   }
@@ -143,7 +145,7 @@ std::optional<Conversation::Taken> Conversation::hide_others(const Frame& frame,
 // The same for the Parse that begins a batch: once it is sent its client keeps the server.
 bool Conversation::look_waits(const Frame& frame) const {
   const auto& exchange = server_.exchange;
-  if (exchange.open_batch() || exchange.idle() || !frame.last) return false;
+  if (exchange.open_batch() || exchange.idle() || exchange.copy_waits_for_client() || !frame.last) return false;
   const auto parse = protocol::parse_parse(frame.body());
   if (!parse) return false;
   using Classifier = protocol::sql::Classifier;

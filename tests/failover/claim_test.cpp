@@ -91,12 +91,12 @@ TEST_F(PromotionBesideThePrimary, that_was_refused_is_none_when_the_old_primary_
   ASSERT_TRUE(is("pg2", "fenced")) << proxy.log();
   auto client = proxy.connect();
   client.exec("INSERT INTO t VALUES (1)");
+  // Its row is safe with the standby that followed.
+  EXPECT_TRUE(wait_until(10s, [&] { return set.replica(1).scalar("SELECT count(*) FROM t") == "1"; }));
   set.primary().kill9_tree();
   ASSERT_TRUE(is("pg1", "down")) << proxy.log();
   EXPECT_TRUE(is("pg2", "fenced"));
   EXPECT_EQ(proxy.metric("holdfast_cluster_has_primary{cluster=\"main\"}").value_or(0), 0.0);
-  // Its row is safe with the standby that followed.
-  EXPECT_TRUE(wait_until(10s, [&] { return set.replica(1).scalar("SELECT count(*) FROM t") == "1"; }));
 }
 
 }  // namespace

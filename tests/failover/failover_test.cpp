@@ -140,8 +140,8 @@ TEST_F(Failover, tells_a_client_inside_a_transaction_40001_and_keeps_it) {
   EXPECT_EQ(client.scalar("SELECT string_agg(a::text, ',') FROM t"), "3");
 }
 
-// libpq takes an error that comes while nothing is asked for a notice: then a bare "pipeline is in sync" would be all that
-// the application hears of a row that was acknowledged and is nowhere.
+// libpq takes an error that comes while nothing is asked for a notice: then a bare "pipeline is in sync" would be all
+// that the application hears of a row that was acknowledged and is nowhere.
 TEST_F(Failover, a_pipeline_without_its_sync_hears_of_the_loss_at_its_sync) {
   ReplicationSet set(quorum());
   Holdfast proxy(options(set));
@@ -261,7 +261,7 @@ TEST_F(Failover, replica_that_dies_moves_its_reads_and_nothing_else) {
 // every member in turn. Those who write beside it lose nothing that was acknowledged.
 TEST_F(Failover, a_statement_that_kills_its_server_does_not_kill_them_all) {
   ReplicationSet set(quorum());
-  Holdfast proxy(options(set, "reads: { consistency: eventual }\n"));
+  Holdfast proxy(options(set, "reads: { consistency: session }\n"));
   Load load({.conninfo = proxy.conninfo(), .writers = 4, .readers = 2});
   load.start();
   wait_for_acknowledged(load, 200);
@@ -273,8 +273,9 @@ TEST_F(Failover, a_statement_that_kills_its_server_does_not_kill_them_all) {
         auto look = Connection::attempt(set[i].conninfo("postgres"));
         const auto pid_of = [&]() -> pid_t {
           try {
-            return std::stoi(look->scalar("SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE state = 'active' AND"
-                                          " wait_event = 'PgSleep'"));
+            return std::stoi(
+                look->scalar("SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE state = 'active' AND"
+                             " wait_event = 'PgSleep'"));
           } catch (const SqlError&) {
             look.reset();  // it crashed
             return 0;

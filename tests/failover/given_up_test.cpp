@@ -18,10 +18,10 @@ TEST(GivenUpServer, gets_nothing_of_a_statement_that_was_on_its_way) {
   Server server({.name = "pg1"});
   server.start();
   TcpRelay relay(server.port());
-  Holdfast proxy(endpoint(
-      {.members = "      - { name: pg1, host: 127.0.0.1, port: " + std::to_string(relay.port()) + " }\n",
-       .workers = 1,
-       .pool = "size: 4, hold_timeout: 30s"}));
+  Holdfast proxy(
+      endpoint({.members = "      - { name: pg1, host: 127.0.0.1, port: " + std::to_string(relay.port()) + " }\n",
+                .workers = 1,
+                .pool = "size: 4, hold_timeout: 30s"}));
   auto client = proxy.connect();
   client.exec("CREATE TABLE t (a text)");
   const auto backend = server.scalar("SELECT pid FROM pg_stat_activity WHERE usename = 'app'");

@@ -108,7 +108,8 @@ TEST_F(AcceptedPrimary, an_unreadable_record_is_an_error_in_the_log_and_replaced
   EXPECT_EQ(proxy.connect().scalar("SELECT 1"), "1");
 }
 
-// Asynchronous replication, and the standby had been cut off: what was acknowledged meanwhile is lost, and that is said.
+// Asynchronous replication, and the standby had been cut off: what was acknowledged meanwhile is lost, and that is
+// said.
 TEST_F(AcceptedPrimary, wal_that_the_next_one_lacks_is_reported) {
   ReplicationSet set({.replicas = 1});
   Holdfast proxy(options(set));

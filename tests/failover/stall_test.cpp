@@ -1,4 +1,5 @@
-// A proxy that was stopped while somebody else promoted: what its clients sent meanwhile must not reach the old primary.
+// A proxy that was stopped while somebody else promoted: what its clients sent meanwhile must not reach the old
+// primary.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -43,8 +44,8 @@ class StalledProxy : public ::testing::Test {
 
 TEST_F(StalledProxy, passes_nothing_to_the_old_primary) {
   Connection(set.primary().conninfo()).exec("CREATE TABLE t (a int)");
-  // Clients of all kinds, each with a write that comes while the proxy is stopped: outside of a transaction, with a server
-  // of its own, in an open transaction, at its end, prepared, and one that logs in and writes in one breath.
+  // Clients of all kinds, each with a write that comes while the proxy is stopped: outside of a transaction, with a
+  // server of its own, in an open transaction, at its end, prepared, and one that logs in and writes in one breath.
   PeerConnection fresh(connect_to(proxy.port()));
   PeerConnection pinned(connect_to(proxy.port()));
   PeerConnection open(connect_to(proxy.port()));

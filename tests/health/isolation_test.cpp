@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace holdfast::health {
 namespace {
 
@@ -14,15 +16,26 @@ class IsolationTest : public ::testing::Test {
   explicit IsolationTest(MemberIndex count = 3) {
     for (MemberIndex member = 0; member < count; ++member) {
       names.push_back("pg" + std::to_string(member + 1));
-      isolation.present(member, now);
+      isolation.present(member);
+      answer(member);
     }
-    answer(0);
   }
-  void answer(MemberIndex member, Grade grade = Grade::ok) { isolation.probed(member, grade, member != 0, now); }
-  // Probes of the members in front of each 100 ms that pass; the others are silent.
+  static std::string address(MemberIndex member) { return "10.0.0." + std::to_string(member + 1); }
+  static Sender place(MemberIndex member, std::int64_t replied, std::uint64_t flushed) {
+    return {
+        .process = 100 + static_cast<int>(member), .address = address(member), .replied = replied, .flushed = flushed};
+  }
+  void answer(MemberIndex member, Grade grade = Grade::ok) {
+    isolation.probed(member, {.grade = grade, .address = address(member), .streams = grade == Grade::ok && member != 0},
+                     now);
+  }
+  // A probe of each every 100 ms; those that aren't named are silent.
   void pass(milliseconds time, const std::vector<MemberIndex>& answering) {
     for (const auto end = now + time; now < end; now += milliseconds(100)) {
-      for (const MemberIndex member : answering) answer(member);
+      for (MemberIndex member = 0; member < names.size(); ++member) {
+        const bool answers = std::ranges::find(answering, member) != answering.end();
+        answer(member, answers ? Grade::ok : Grade::connect_timeout);
+      }
       if (!places.empty()) isolation.attached(places, 1000, now);
     }
   }
@@ -71,7 +84,7 @@ TEST_F(IsolationTest, a_refused_connection_is_an_answer) {
 
 TEST_F(IsolationTest, what_this_process_lacks_says_nothing) {
   for (int i = 0; i < 50; ++i) {
-    for (MemberIndex member = 0; member < 3; ++member) answer(member, Grade::own_shortage);
+    for (MemberIndex member = 1; member < 3; ++member) answer(member, Grade::own_shortage);
     now += milliseconds(100);
   }
   EXPECT_FALSE(judge().isolated);
@@ -79,7 +92,7 @@ TEST_F(IsolationTest, what_this_process_lacks_says_nothing) {
 
 TEST_F(IsolationTest, standbys_that_answer_the_primary_are_in_sight) {
   for (int i = 0; i < 100; ++i) {
-    places = {{.process = 7, .replied = i, .flushed = 900}};
+    places = {place(1, i, 900)};
     pass(milliseconds(100), {0});
   }
   EXPECT_FALSE(judge().isolated) << "one of the two is";
@@ -88,7 +101,7 @@ TEST_F(IsolationTest, standbys_that_answer_the_primary_are_in_sight) {
 }
 
 TEST_F(IsolationTest, a_standby_that_has_everything_answers_every_ten_seconds) {
-  places = {{.process = 7, .replied = 1, .flushed = 1000}};
+  places = {place(1, 1, 1000)};
   pass(seconds(10), {0});
   EXPECT_FALSE(judge().isolated);
   pass(seconds(2), {0});
@@ -96,7 +109,7 @@ TEST_F(IsolationTest, a_standby_that_has_everything_answers_every_ten_seconds) {
 }
 
 TEST_F(IsolationTest, a_place_that_is_gone_is_no_sight) {
-  places = {{.process = 7, .replied = 1, .flushed = 1000}};
+  places = {place(1, 1, 1000)};
   pass(seconds(5), {0});
   EXPECT_FALSE(judge().isolated);
   isolation.attached({}, 1000, now);
@@ -105,16 +118,18 @@ TEST_F(IsolationTest, a_place_that_is_gone_is_no_sight) {
 
 // Its place is its own: it stands for nobody else.
 TEST_F(IsolationTest, a_standby_that_is_seen_anyway_stands_for_no_other) {
-  isolation.present(3, now);
-  isolation.present(4, now);
   names = {"pg1", "pg2", "pg3", "pg4", "pg5"};
+  for (const MemberIndex member : {3, 4}) {
+    isolation.present(member);
+    answer(member);
+  }
   for (int i = 0; i < 50; ++i) {
-    places = {{.process = 7, .replied = i, .flushed = 900}};
+    places = {place(1, i, 900)};
     pass(milliseconds(100), {0, 1});
   }
   EXPECT_TRUE(judge().holds) << "3 of 5";
   for (int i = 50; i < 100; ++i) {
-    places = {{.process = 7, .replied = i, .flushed = 900}, {.process = 8, .replied = i, .flushed = 900}};
+    places = {place(1, i, 900), place(2, i, 900)};
     pass(milliseconds(100), {0, 1});
   }
   EXPECT_FALSE(judge().isolated) << "2 of 5";
@@ -134,10 +149,63 @@ TEST_F(IsolationTest, the_operator_says_what_follows) {
 TEST_F(IsolationTest, a_member_that_was_removed_is_not_missed) {
   isolation.removed(1);
   isolation.removed(2);
+  names = {"pg1"};
   pass(seconds(5), {0});
   EXPECT_FALSE(judge().isolated);
-  isolation.present(1, now);
-  EXPECT_FALSE(judge().isolated) << "one that is new has its time";
+}
+
+// Planned members, or such whose names lead nowhere.
+TEST_F(IsolationTest, a_member_that_was_never_there_is_not_missed) {
+  for (const MemberIndex member : {1, 2}) {
+    isolation.removed(member);
+    isolation.present(member);
+  }
+  pass(seconds(10), {0});
+  EXPECT_FALSE(judge().isolated);
+}
+
+// The proxy itself was stopped: all that it heard is old, and nobody failed to answer.
+TEST_F(IsolationTest, a_pause_of_our_own_is_no_silence_of_others) {
+  pass(seconds(1), {0, 1, 2});
+  now += seconds(30);
+  EXPECT_FALSE(judge().isolated);
+  for (const MemberIndex member : {1, 2}) answer(member, Grade::query_timeout);
+  EXPECT_FALSE(judge().isolated) << "what was under way has timed out";
+}
+
+// The first write behind an idle spell: they have all of down_after from then on.
+TEST_F(IsolationTest, a_standby_that_falls_behind_has_its_time) {
+  places = {place(1, 1, 1000), place(2, 1, 1000)};
+  pass(seconds(5), {0});
+  EXPECT_FALSE(judge().isolated);
+  places = {place(1, 1, 900), place(2, 1, 900)};
+  pass(milliseconds(1000), {0});
+  EXPECT_FALSE(judge().isolated);
+  pass(milliseconds(1200), {0});
+  EXPECT_TRUE(judge().holds);
+}
+
+// Somebody else's standby beside the primary.
+TEST_F(IsolationTest, a_standby_of_no_member_stands_for_nobody) {
+  for (int i = 0; i < 50; ++i) {
+    places = {{.process = 7, .address = "10.9.9.9", .replied = i, .flushed = 900}};
+    pass(milliseconds(100), {0});
+  }
+  EXPECT_TRUE(judge().holds);
+}
+
+TEST_F(IsolationTest, a_replica_that_was_stopped_takes_nobodys_place) {
+  names = {"pg1", "pg2", "pg3", "pg4", "pg5"};
+  for (const MemberIndex member : {3, 4}) {
+    isolation.present(member);
+    answer(member);
+  }
+  for (int i = 0; i < 50; ++i) {
+    places = {place(2, i, 900)};
+    pass(milliseconds(100), {0});
+    answer(1, Grade::refused);
+  }
+  EXPECT_FALSE(judge().isolated) << "2 of 5";
 }
 
 class TwoMembers : public IsolationTest {

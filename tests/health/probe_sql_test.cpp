@@ -36,9 +36,10 @@ TEST(ProbeSql, reads_a_primary) {
 TEST(ProbeSql, reads_the_senders_of_a_primary) {
   Row row = primary_row();
   EXPECT_TRUE(read_state(row, constants)->senders.empty());
-  row[6] = "4711 1700000000000001 0/3040000,broken,4712 1700000000000002 1/0,4713,4714 x 1/0,";
-  const std::vector<Sender> wanted = {{.process = 4711, .replied = 1700000000000001, .flushed = 0x3040000},
-                                      {.process = 4712, .replied = 1700000000000002, .flushed = 0x100000000}};
+  row[6] = "4711 10.0.0.2 1700000000000001 0/3040000,broken,4712 - 1700000000000002 1/0,4713,4714 ::1 x 1/0,";
+  const std::vector<Sender> wanted = {
+      {.process = 4711, .address = "10.0.0.2", .replied = 1700000000000001, .flushed = 0x3040000},
+      {.process = 4712, .address = {}, .replied = 1700000000000002, .flushed = 0x100000000}};
   EXPECT_EQ(read_state(row, constants)->senders, wanted);
 }
 

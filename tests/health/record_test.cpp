@@ -13,7 +13,8 @@ Record sample() {
           .timeline = 3,
           .epoch = 12,
           .primary = "pg2",
-          .started = 1764493000123456};
+          .started = 1764493000123456,
+          .refused = {{"pg1", 4}, {"pg 3", 7}}};
 }
 
 TEST(RecordText, comes_back_as_it_went) {
@@ -40,6 +41,9 @@ TEST(RecordText, refuses_what_it_can_not_be_sure_of) {
   EXPECT_FALSE(parse_record("", "main"));
   EXPECT_FALSE(parse_record(text + "timeline 3\n", "main")) << "twice";
   EXPECT_FALSE(parse_record(text + "lonely\n", "main"));
+  for (const auto* value : {"pg2", "pg2 0", "pg2 x", "pg1 5", "% 5", "pg2 5 6"}) {
+    EXPECT_FALSE(parse_record(text + "refused " + value + "\n", "main")) << value;
+  }
   for (const auto* key : {"cluster", "system_identifier", "timeline", "epoch", "primary", "started"}) {
     const auto at = text.find(std::string("\n") + key + " ") + 1;
     const auto end = text.find('\n', at);
@@ -59,7 +63,8 @@ TEST(RecordText, refuses_what_it_can_not_be_sure_of) {
 
 TEST(RecordText, cut_anywhere_is_refused_or_whole) {
   const auto text = to_text(sample());
-  for (std::size_t size = 0; size < text.size(); ++size) EXPECT_FALSE(parse_record(text.substr(0, size), "main")) << size;
+  for (std::size_t size = 0; size < text.size(); ++size)
+    EXPECT_FALSE(parse_record(text.substr(0, size), "main")) << size;
 }
 
 TEST(RecordText, garbage_is_refused) {

@@ -79,7 +79,7 @@ TEST_F(Contest, a_mistake_holds_writes_for_a_while_and_is_refused) {
   EXPECT_EQ(
       roles.why_no_primary(),
       "pg2 was promoted to timeline 2 beside pg1, which answers and is followed by 1 of the standbys: pg1 goes on "
-      "after 5.0 s unless it stops or they follow pg2");
+      "after 5.0 s unless it stops or more of them follow pg2");
   EXPECT_EQ(roles.split_brain(), (std::vector<MemberIndex>{pg1, pg2}));
   EXPECT_EQ(roles.view(pg1).role, Role::candidate);
   probe_all_for(milliseconds(1000));
@@ -89,8 +89,8 @@ TEST_F(Contest, a_mistake_holds_writes_for_a_while_and_is_refused) {
   EXPECT_EQ(roles.view(pg2).role, Role::fenced);
   EXPECT_EQ(
       roles.view(pg2).reason,
-      "was promoted to timeline 2 beside pg1, which standbys follow: rebuild it as a replica, or let standbys follow "
-      "it");
+      "was promoted to timeline 2 beside pg1, which standbys followed, and lacks what was written since: rebuild it "
+      "as a replica");
   EXPECT_TRUE(roles.view(pg3).accepts_reads);
 }
 
@@ -143,9 +143,10 @@ TEST_F(Contest, is_none_where_nobody_follows_the_old_primary) {
 }
 
 TEST_F(Contest, a_hidden_receiver_follows_nobody) {
-  settle();
+  says[pg1] = primary_on(1, 11);
+  says[pg2] = standby_on(1, 12);
   says[pg3] = standby_on(1, 13, false);
-  probe(pg3);
+  probe_all_for(milliseconds(300));
   promote_pg2();
   probe(pg2);
   EXPECT_EQ(roles.primary(), pg2);
@@ -159,9 +160,10 @@ TEST_F(Contest, one_that_was_refused_lacks_what_was_written_since) {
   says[pg1].reset();
   probe_all_for(seconds(10));
   EXPECT_FALSE(roles.primary());
-  EXPECT_EQ(roles.why_no_primary(),
-            "pg1 is gone: connection refused; pg2 was promoted to timeline 2 beside a primary that standbys followed: "
-            "rebuild it as a replica, or let standbys follow it");
+  EXPECT_EQ(
+      roles.why_no_primary(),
+      "pg1 is gone: connection refused; pg2 was promoted to timeline 2 beside a primary that standbys followed, and "
+      "lacks what was written since: rebuild it as a replica");
   says[pg3] = standby_on(2, 13);  // the operator's word
   probe_all_for(milliseconds(300));
   EXPECT_EQ(roles.primary(), pg2);
@@ -180,26 +182,43 @@ TEST_F(Contest, a_new_record_forgets_who_was_refused) {
   EXPECT_EQ(roles.primary(), pg2);
 }
 
-TEST_F(Contest, one_that_goes_away_is_refused_when_it_comes_back) {
+TEST_F(Contest, one_that_goes_away_is_refused_when_the_incumbent_has_gone_on) {
   settle();
   promote_pg2();
   probe_all_for(seconds(1));
   says[pg2].reset();
   probe_all_for(milliseconds(200));
   EXPECT_EQ(roles.primary(), pg1) << "the healthy one goes on at once";
+  probe_all_for(seconds(5));
   says[pg1].reset();
   says[pg2] = primary_on(2, 22);
   probe_all_for(seconds(1));
   EXPECT_FALSE(roles.primary());
 }
 
-TEST_F(Contest, one_that_comes_and_goes_holds_writes_once) {
+// A promotion in earnest, whose server restarts at once.
+TEST_F(Contest, one_that_restarts_before_the_old_primary_stops_wins) {
   settle();
   promote_pg2();
-  probe_all_for(seconds(1));
   says[pg2].reset();
-  probe_all_for(milliseconds(200));
+  probe(pg2);
   says[pg2] = primary_on(2, 22);
+  probe_all_for(milliseconds(300));
+  EXPECT_FALSE(roles.primary());
+  says[pg1].reset();
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, one_that_comes_and_goes_holds_writes_for_no_longer) {
+  settle();
+  promote_pg2();
+  for (int i = 0; i < 6; ++i) {
+    probe_all_for(milliseconds(800));
+    says[pg2].reset();
+    probe_all_for(milliseconds(200));
+    says[pg2] = primary_on(2, 22 + i);
+  }
   probe_all_for(milliseconds(300));
   EXPECT_EQ(roles.primary(), pg1);
 }
@@ -244,6 +263,148 @@ TEST_F(Contest, may_be_decided_without_waiting) {
   EXPECT_EQ(roles.primary(), pg1);
 }
 
+// ---- what a refused claim must not do ------------------------------------------------------------------------------
+
+class Refused : public Contest {
+ protected:
+  Refused() {
+    settle();
+    promote_pg2();
+    probe_all_for(seconds(6));
+  }
+  void goes_on() {
+    probe_all_for(seconds(1));
+    EXPECT_EQ(roles.primary(), pg1) << roles.why_no_primary();
+    EXPECT_EQ(roles.epoch(), 1U);
+  }
+};
+
+TEST_F(Refused, and_rebuilt_it_is_a_replica) {
+  roles.removed(pg2, now);
+  roles.restored(pg2);
+  roles.forget(pg2, now);
+  says[pg2] = standby_on(1, 22);
+  goes_on();
+  EXPECT_TRUE(roles.view(pg2).accepts_reads);
+}
+
+TEST_F(Refused, and_stopped_a_new_record_takes_nothing_from_the_primary) {
+  says[pg2].reset();
+  probe(pg2);
+  roles.begin_record(0, now);
+  probe_all_for(seconds(1));
+  EXPECT_EQ(roles.primary(), pg1) << roles.why_no_primary();
+}
+
+TEST_F(Refused, and_restarted_as_a_standby_it_makes_nobody_stale) {
+  says[pg2] = standby_on(2, 22);
+  says[pg2]->receiver->status = ReceiverStatus::waiting;
+  goes_on();
+  says[pg2] = standby_on(1, 32);
+  goes_on();
+}
+
+TEST_F(Refused, it_does_not_win_while_the_primary_answers) {
+  says[pg3] = standby_on(2, 23);
+  goes_on();
+  says[pg3].reset();
+  goes_on();
+}
+
+TEST_F(Refused, it_stands_in_no_successors_way) {
+  says[pg1].reset();
+  says[pg3] = primary_on(2, 13);  // the same number again
+  probe_all_for(seconds(1));
+  EXPECT_EQ(roles.primary(), pg3) << roles.why_no_primary();
+  EXPECT_EQ(roles.view(pg2).role, Role::fenced);
+  EXPECT_FALSE(roles.dual());
+}
+
+TEST_F(Refused, it_stays_so_in_the_next_run) {
+  const auto record = roles.record();
+  ASSERT_TRUE(record);
+  RoleJudge next({"pg1", "pg2", "pg3"}, 0);
+  next.remember(*record, "/state/main.record");
+  for (int i = 0; i < 5; ++i) {
+    now += milliseconds(100);
+    next.observed(pg2, primary_on(2, 12), true, now);
+    next.lost(pg1, "refused", now);
+    next.observed(pg3, standby_on(1, 13), true, now);
+  }
+  EXPECT_FALSE(next.primary());
+}
+
+TEST_F(Refused, it_may_serve_when_the_old_primary_is_removed) {
+  says[pg1].reset();
+  probe_all_for(milliseconds(300));
+  EXPECT_FALSE(roles.primary());
+  roles.removed(pg1, now);
+  for (int i = 0; i < 3; ++i) {
+    now += milliseconds(100);
+    probe(pg2);
+    probe(pg3);
+  }
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+// A restart of the proxy while it lives, in whatever order they answer.
+TEST_F(Refused, its_claim_counts_for_nothing_before_the_incumbent_was_asked) {
+  auto record = roles.record();
+  ASSERT_TRUE(record);
+  record->refused.clear();  // a version that kept none
+  for (const auto& order : std::vector<std::vector<MemberIndex>>{{pg2, pg1, pg3}, {pg1, pg2, pg3}, {pg3, pg2, pg1}}) {
+    RoleJudge next({"pg1", "pg2", "pg3"}, 0);
+    next.remember(*record, "/state/main.record");
+    for (int i = 0; i < 70; ++i) {
+      now += milliseconds(100);
+      for (const auto member : order) next.observed(member, *says[member], true, now);
+    }
+    EXPECT_EQ(next.primary(), pg1) << next.why_no_primary();
+  }
+}
+
+TEST_F(Contest, a_receiver_that_reconnects_still_follows) {
+  settle();
+  promote_pg2();
+  probe_all_for(seconds(1));
+  const auto streams = says[pg3];
+  says[pg3]->receiver.reset();
+  probe_all_for(milliseconds(500));
+  EXPECT_FALSE(roles.primary());
+  says[pg3] = streams;
+  probe_all_for(seconds(5));
+  EXPECT_EQ(roles.primary(), pg1);
+}
+
+TEST_F(Contest, a_primary_that_takes_no_writes_is_no_incumbent) {
+  settle();
+  says[pg1]->read_only = true;  // a hand-over by an operator
+  probe(pg1);
+  promote_pg2();
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+TEST_F(Contest, as_many_followers_are_not_enough) {
+  roles = RoleJudge({"pg1", "pg2", "pg3", "pg4"}, 0);
+  const auto probe_four = [&](milliseconds time) {
+    for (const auto end = now + time; now <= end; now += milliseconds(100)) {
+      for (const MemberIndex member : {pg1, pg2, pg3}) probe(member);
+      roles.observed(3, standby_on(1, 14), true, now);
+    }
+  };
+  says[pg1] = primary_on(1, 11);
+  says[pg2] = standby_on(1, 12);
+  says[pg3] = standby_on(1, 13);
+  probe_four(milliseconds(300));
+  says[pg2] = primary_on(2, 12);
+  says[pg3] = standby_on(2, 13);  // it cascaded from pg2
+  probe_four(seconds(4));
+  EXPECT_FALSE(roles.primary());
+  probe_four(seconds(2));
+  EXPECT_EQ(roles.primary(), pg1) << roles.why_no_primary();
+}
+
 // ---- two names of one server ----------------------------------------------------------------------------------------
 
 class TwoNames : public Contest {
@@ -274,15 +435,41 @@ TEST_F(TwoNames, of_a_standby_are_one_standby) {
   EXPECT_EQ(roles.view(pg3).role, Role::quarantined);
 }
 
-TEST_F(TwoNames, of_the_accepted_primary_leave_it_its_name) {
-  settle();
-  says[pg2] = says[pg1];
+// The second name stands for the first when that leads nowhere.
+TEST_F(TwoNames, of_which_one_dies_leave_the_other) {
+  two_names_of_the_primary();
+  const auto server = says[pg1];
+  says[pg1].reset();
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+  EXPECT_FALSE(roles.dual());
+  says[pg1] = server;
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), pg2);
+  EXPECT_EQ(roles.view(pg1).role, Role::quarantined);
+}
+
+TEST_F(TwoNames, of_which_one_is_removed_leave_the_other) {
+  two_names_of_the_primary();
+  roles.removed(pg1, now);
+  says[pg1].reset();
+  for (int i = 0; i < 3; ++i) {
+    now += milliseconds(100);
+    probe(pg2);
+    probe(pg3);
+  }
+  EXPECT_EQ(roles.primary(), pg2);
+}
+
+// The name pg2 leads to its own server now, which was promoted when the primary's host had died.
+TEST_F(TwoNames, hide_no_successor) {
+  two_names_of_the_primary();
   says[pg1].reset();
   probe(pg1);
-  probe(pg2);
-  says[pg1] = primary_on(1, 11);
+  says[pg2] = primary_on(2, 12);
+  says[pg3] = standby_on(2, 13);
   probe_all_for(milliseconds(300));
-  EXPECT_EQ(roles.primary(), pg1);
+  EXPECT_EQ(roles.primary(), pg2);
 }
 
 // One of the names sees the restart first.
@@ -304,7 +491,7 @@ TEST_F(TwoNames, are_one_server_while_it_restarts) {
 TEST_F(TwoNames, that_lead_to_different_servers_again_are_two) {
   two_names_of_the_primary();
   says[pg2] = standby_on(1, 12);
-  probe_all_for(milliseconds(300));
+  probe_all_for(seconds(11));
   EXPECT_EQ(roles.primary(), pg1);
   EXPECT_EQ(roles.view(pg2).role, Role::replica);
   EXPECT_TRUE(roles.view(pg2).accepts_reads);

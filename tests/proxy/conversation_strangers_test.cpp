@@ -1,4 +1,5 @@
 // What a server shows of others is gone before a client looks at it.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -189,6 +190,46 @@ TEST_F(ConversationStrangers, a_setting_made_in_front_of_it_in_its_batch_is_the_
   const auto part = [](const std::string& sql) { return parse("", sql) + bind("") + execute(); };
   talk.client(part(set) + part(get) + sync());
   EXPECT_EQ(talk.said(), "P:" + set + " B E P:" + get + " B E S");
+}
+
+// A Flush behind it: its answer comes, and says whether it exists.
+TEST_F(ConversationStrangers, a_look_behind_a_flush_waits_for_the_setting_in_front) {
+  other_made_setting();
+  begin();
+  const std::string set = "SELECT set_config('app.one', 'mine', true)";
+  const std::string get = "SELECT current_setting('app.one', true)";
+  const auto part = [](const std::string& sql) { return parse("", sql) + bind("") + execute(); };
+  talk.client(parse("get", get) + sync());
+  talk.server(parsed + ready('T'));
+  talk.said();
+  talk.client(part(set) + flush() + bind("get") + execute() + sync());
+  EXPECT_EQ(talk.said(), "P:" + set + " B E H");
+  talk.server(parsed + bound + complete("SELECT 1"));
+  EXPECT_THAT(talk.said(), ::testing::EndsWith(" E S"));
+}
+
+TEST_F(ConversationStrangers, a_setting_that_was_skipped_is_not_the_clients_own) {
+  other_made_setting();
+  begin();
+  talk.client(parse("", "SELECT nosuch") + flush());
+  talk.server(error("42703"));
+  talk.client(parse("", "SET LOCAL app.one = 'mine'") + bind("") + execute() + sync());
+  talk.server(ready('E'));
+  talk.client(query("ROLLBACK TO a"));
+  talk.server(complete("ROLLBACK") + ready('T'));
+  talk.said();
+  talk.client(query("SELECT current_setting('app.one', true)"));
+  EXPECT_EQ(talk.said(), "Q:hf_0");
+}
+
+TEST_F(ConversationStrangers, a_look_that_does_not_belong_into_a_copy_is_the_servers_to_refuse) {
+  other_made_setting();
+  begin();
+  talk.client(query("COPY t FROM STDIN"));
+  talk.server(copy_in);
+  talk.said();
+  talk.client(parse("", "SELECT current_setting('app.one', true)"));
+  EXPECT_EQ(talk.said(), "P:SELECT current_setting('app.one', true)");
 }
 
 TEST_F(ConversationStrangers, what_must_be_first_in_its_batch_is) {
