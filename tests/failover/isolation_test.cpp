@@ -3,9 +3,11 @@
 // The kind: a primary was believed as long as it answered, whatever else could not be seen. Tried: replicas that fall
 // silent, that are down for certain, and that only the primary sees; writers outside and inside of a transaction.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <deque>
 #include <future>
+#include <thread>
 
 #include "tests/support/endpoint.hpp"
 #include "tests/support/holdfast.hpp"
@@ -74,6 +76,20 @@ TEST_F(AloneWithThePrimary, writes_wait_until_somebody_is_in_sight) {
   EXPECT_EQ(proxy->metric("holdfast_cluster_epoch{cluster=\"main\"}"), 1.0);
   set.replica(1).sigcont_tree();
   EXPECT_EQ(set.primary().scalar("SELECT string_agg(id::text, ',') FROM t"), "2");
+}
+
+// All that the proxy heard is old then, but nobody failed to answer.
+TEST_F(AloneWithThePrimary, a_pause_of_the_proxy_itself_cuts_nobody_off) {
+  start(members_yaml(set));
+  auto open = proxy->connect();
+  open.exec("BEGIN");
+  open.exec("INSERT INTO t VALUES (1)");
+  proxy->signal(SIGSTOP);
+  std::this_thread::sleep_for(4s);  // the length of the fault
+  proxy->signal(SIGCONT);
+  open.exec("COMMIT");
+  EXPECT_EQ(set.primary().scalar("SELECT count(*) FROM t"), "1");
+  EXPECT_EQ(proxy->log().find("isolated"), std::string::npos) << proxy->log();
 }
 
 TEST_F(AloneWithThePrimary, replicas_that_are_down_stop_nobody) {
