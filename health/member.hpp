@@ -76,7 +76,8 @@ class Member {
   std::deque<TimePoint> falls_;  // the last few
 };
 
-// How soon to probe again. Full probes cost a server about 108 µs, light ones 18–25 µs (measured, PostgreSQL 15).
+// How soon to probe again. Full probes cost a server about 0.2 ms, most of it planning, light ones 18–25 µs
+// (measured, PostgreSQL 15).
 struct PaceInput {
   Reachability state = Reachability::unknown;
   std::chrono::milliseconds in_state{0};
