@@ -190,7 +190,14 @@ TEST_F(Memory, of_messages_that_wait_is_bounded_and_their_clients_go_on) {
   waiting.front()->send(wire::query("select 5"));
   holder.exec("commit");
   EXPECT_EQ(wire::read_value(*waiting.front()), "5");
-  for (std::size_t i = 1; i < waiting.size(); ++i) EXPECT_EQ(wire::read_value(*waiting[i]), std::to_string(i));
+  // While the last one's bytes came in many pieces the next one may have had to give way, too.
+  for (std::size_t i = 1; i < waiting.size(); ++i) {
+    auto message = waiting[i]->read_message();
+    if (i == 1 && wire::sqlstate(message) == "53200") continue;
+    while (message.type == 'T' || message.type == 'S') message = waiting[i]->read_message();
+    ASSERT_EQ(message.type, 'D') << i;
+    EXPECT_EQ(message.body.substr(6), std::to_string(i));
+  }
 }
 
 // A soak in small: many clients, each with settings and statements of its own.
