@@ -262,15 +262,12 @@ const std::vector<Binding<Cluster>>& cluster_table() {
            .applies = restart}),
       bind<Cluster, &Cluster::failover, &Failover::isolation>(
           {.path = "failover.isolation",
-           .doc =
-               "What to do when a primary answers while more than half of the cluster's members, or all but the "
-               "primary, are out of sight: they may have another primary by now, and what is written to this one may "
-               "be "
-               "lost. A member is out of sight when it has sent no answer to Holdfast (a refused connection is one) "
-               "and "
-               "none to the primary (`pg_stat_replication`, which takes pg_monitor) for `failover.down_after`. `hold`: "
-               "writes wait; `warn`: the log and metrics tell; `ignore`: nothing; `auto`: `hold` with three members or "
-               "more, `warn` with two."}),
+           .doc = "What to do when a primary answers while more than half of the cluster's members, or all but the "
+                  "primary, are out of sight: they may have another primary by now, and what is written to this one may "
+                  "be lost. A member that has answered before is out of sight when, for `failover.down_after`, it has "
+                  "sent no answer to Holdfast (a refused connection is one) and none to the primary "
+                  "(`pg_stat_replication`, which takes pg_monitor). `hold`: writes wait; `warn`: the log and metrics "
+                  "tell; `ignore`: nothing; `auto`: `hold` with three members or more, `warn` with two."}),
       bind<Cluster, &Cluster::failover, &Failover::down_after>(
           {.path = "failover.down_after",
            .doc =

@@ -18,9 +18,9 @@ void Isolation::configure(config::Isolation policy, std::chrono::milliseconds do
   down_after_ = down_after;
 }
 
-void Isolation::present(MemberIndex member) {
+void Isolation::present(MemberIndex member, const std::string& name) {
   if (members_.size() <= member) members_.resize(member + 1);
-  if (!members_[member].present) members_[member] = {.present = true, .address = {}};
+  if (!members_[member].present) members_[member] = {.name = name, .present = true, .address = {}};
 }
 
 void Isolation::removed(MemberIndex member) {
@@ -79,7 +79,11 @@ std::map<std::string, std::size_t> Isolation::spare_places(TimePoint now) const 
   return spare;
 }
 
-Isolation::Verdict Isolation::judge(const std::vector<std::string>& names, MemberIndex primary, TimePoint now) const {
+const Isolation::Verdict& Isolation::judge(std::optional<MemberIndex> primary, TimePoint now) {
+  return verdict_ = primary ? judged(*primary, now) : Verdict{};
+}
+
+Isolation::Verdict Isolation::judged(MemberIndex primary, TimePoint now) const {
   auto spare = spare_places(now);
   std::size_t members = 0;
   std::size_t missing = 0;
@@ -94,7 +98,7 @@ Isolation::Verdict Isolation::judge(const std::vector<std::string>& names, Membe
       continue;
     }
     ++missing;
-    list += (list.empty() ? "" : ", ") + names[member];
+    list += (list.empty() ? "" : ", ") + sight.name;
   }
   Verdict verdict;
   verdict.isolated =
@@ -102,9 +106,9 @@ Isolation::Verdict Isolation::judge(const std::vector<std::string>& names, Membe
   if (!verdict.isolated) return verdict;
   verdict.holds = policy_ == config::Isolation::hold || (policy_ == config::Isolation::automatic && members > 2);
   verdict.reason = missing == members - 1
-                       ? names[primary] + " is the only one in sight of " + std::to_string(members) + " members"
+                       ? members_[primary].name + " is the only one in sight of " + std::to_string(members) + " members"
                        : std::to_string(missing) + " of " + std::to_string(members) + " members are out of sight";
-  verdict.reason += " (" + list + "), and " + names[primary] +
+  verdict.reason += " (" + list + "), and " + members_[primary].name +
                     " doesn't hear of them either: they may have another primary; see failover.isolation";
   return verdict;
 }

@@ -35,8 +35,8 @@ class Isolation {
   static constexpr std::chrono::seconds idle_silence{11};
 
   void configure(config::Isolation policy, std::chrono::milliseconds down_after);
-  // Membership.
-  void present(MemberIndex member);
+  // Membership; the name is for reasons.
+  void present(MemberIndex member, const std::string& name);
   void removed(MemberIndex member);
 
   struct Probed {
@@ -54,11 +54,13 @@ class Isolation {
     std::string reason;
     friend bool operator==(const Verdict&, const Verdict&) = default;
   };
-  // `primary`: whom it would be.
-  [[nodiscard]] Verdict judge(const std::vector<std::string>& names, MemberIndex primary, TimePoint now) const;
+  // `primary`: whom it would be; none: there is nobody to believe. The verdict stands until the next call.
+  const Verdict& judge(std::optional<MemberIndex> primary, TimePoint now);
+  [[nodiscard]] const Verdict& verdict() const { return verdict_; }
 
  private:
   struct Sight {
+    std::string name;
     bool present = false;
     bool answered = false;  // ever
     bool streams = false;
@@ -74,11 +76,13 @@ class Isolation {
 
   [[nodiscard]] bool answers(const Place& place, TimePoint now) const;
   [[nodiscard]] std::map<std::string, std::size_t> spare_places(TimePoint now) const;
+  [[nodiscard]] Verdict judged(MemberIndex primary, TimePoint now) const;
 
   config::Isolation policy_ = config::Isolation::automatic;
   std::chrono::milliseconds down_after_{2000};
   std::vector<Sight> members_;
   std::map<std::int32_t, Place> places_;  // by process id
+  Verdict verdict_;
 };
 
 }  // namespace holdfast::health

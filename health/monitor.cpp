@@ -170,7 +170,7 @@ void Monitor::Impl::update(const config::Cluster& cluster) {
     const bool moved = kept->host != slot.settings.host || kept->port != slot.settings.port;
     slot.settings = *kept;
     slot.member.configure(cluster);
-    isolation_.present(member);
+    isolation_.present(member, kept->name);
     if (back) roles_.restored(member);
     if (back || moved) {
       slot.member.forget();

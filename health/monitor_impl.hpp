@@ -96,7 +96,7 @@ class Monitor::Impl {
 
   void add_slot(const config::Member& member) {
     slots_.emplace_back(context_, static_cast<MemberIndex>(slots_.size()), member, settings_);
-    isolation_.present(slots_.back().index);
+    isolation_.present(slots_.back().index, member.name);
   }
 
   // Every coroutine is counted, so that stop() can wait for it. `ended` may start it again.
@@ -145,7 +145,6 @@ class Monitor::Impl {
   std::deque<Slot> slots_;  // a deque: coroutines keep references
   RoleJudge roles_;
   Isolation isolation_;
-  bool alone_ = false;  // writes wait because of it
   Sampler sampler_;
   Pursuit pursuit_;
   TopologyPtr published_;

@@ -94,19 +94,14 @@ bool Monitor::Impl::streams(const Slot& slot) const {
 
 // A primary that is not believed has lost its connections as if it were gone: what is committed there may be lost.
 void Monitor::Impl::judge_isolation(Topology& topology, TimePoint now) {
-  Isolation::Verdict verdict;
-  // While the process itself stood still it heard of nobody: then first a look.
-  if (topology.primary && topology.looked_at >= look_wanted_) {
-    std::vector<std::string> names;
-    for (const Slot& slot : slots_) names.push_back(slot.settings.name);
-    verdict = isolation_.judge(names, *topology.primary, now);
-  }
-  topology.isolated = verdict.reason;
-  const bool begins = verdict.holds && !alone_;
-  alone_ = verdict.holds;
+  const bool held = isolation_.verdict().holds;
+  // While the process itself stood still it heard of nobody: until everybody was asked, what it knew stands.
+  if (!topology.primary || topology.looked_at >= look_wanted_) isolation_.judge(topology.primary, now);
+  const Isolation::Verdict& verdict = isolation_.verdict();
+  topology.isolated = topology.primary ? verdict.reason : std::string();
   if (!verdict.holds) return;
   MemberStatus& primary = topology.members[*topology.primary];
-  if (begins) {
+  if (!held) {
     ++slots_[*topology.primary].generation;
     ++primary.generation;
   }
@@ -116,7 +111,7 @@ void Monitor::Impl::judge_isolation(Topology& topology, TimePoint now) {
   topology.why_no_primary = verdict.reason;
 }
 
-// Of each epoch once, and with each reload.
+// Whenever it has changed, and with each reload.
 void Monitor::Impl::keep_record() {
   auto record = roles_.record();
   if (!record) return;

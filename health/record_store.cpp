@@ -14,7 +14,7 @@ namespace holdfast::health {
 
 namespace {
 
-constexpr std::size_t largest_record = 4096;
+constexpr std::size_t largest_record = 64UL << 10U;  // a thousand members that were refused
 
 class Descriptor {
  public:

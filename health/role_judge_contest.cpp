@@ -90,6 +90,8 @@ void RoleJudge::refuse(Facts& claimant, std::uint32_t timeline) {
   claimant.refused = timeline;
   claimant.contested.reset();
   ++record_version_;
+  // A standby of its was seen before it was itself.
+  if (floor_ >= timeline) floor_ = timeline_;
 }
 
 void RoleJudge::forgive(Facts& facts) {

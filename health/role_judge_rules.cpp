@@ -129,9 +129,6 @@ void RoleJudge::judge_claimants() {
   for (const Facts& facts : members_) {
     if (claims(facts)) highest = std::max(highest, facts.last->timeline);
   }
-  if (highest > dual_timeline_) {
-    for (Facts& facts : members_) facts.dual = false;  // both of the pair are stale now
-  }
   std::vector<MemberIndex> contenders;
   bool claimed = false;
   for (MemberIndex member = 0; member < members_.size(); ++member) {
@@ -139,11 +136,11 @@ void RoleJudge::judge_claimants() {
     const bool claim = claims(facts);
     claimed = claimed || claim;
     if (claim && facts.last->timeline < std::max(highest, floor_)) {
-      facts.dual = false;
+      if (facts.last->timeline < dual_timeline_) facts.dual = false;  // it is on another one now
       set_role(facts, Role::fenced,
                timeline_text(facts.last->timeline) + " is behind " + std::to_string(std::max(highest, floor_)) +
                    why_behind(highest));
-    } else if (claim || facts.dual) {
+    } else if (claim || (facts.dual && dual_timeline_ >= highest)) {
       contenders.push_back(member);
     }
   }
@@ -222,6 +219,9 @@ void RoleJudge::judge_winner(MemberIndex winner) {
     return;
   }
   accept(winner);
+  if (facts.last->timeline > dual_timeline_) {
+    for (Facts& other : members_) other.dual = false;  // both of the pair are stale now
+  }
   if (facts.last->read_only) {
     set_role(facts, Role::candidate, "takes no writes: default_transaction_read_only is on");
     why_ = facts.name + " " + facts.view.reason;

@@ -97,7 +97,7 @@ class ServerSession {
     return traces_.placeholders.by_others_than(client_) && !own_.cover(traces_.names) && !first.cover(traces_.names);
   }
   // What is in flight makes some of its client's own.
-  [[nodiscard]] bool makes_settings() const { return !hoped_.empty(); }
+  [[nodiscard]] bool settings_under_way() const { return !hoped_.empty(); }
   // Its client asks for these. What is in flight may not have made its own yet, or fail: only what the same batch makes
   // in front of it exists for certain if it runs at all.
   [[nodiscard]] bool shows_placeholders_of_others(const sql::CustomNames& asked) const {

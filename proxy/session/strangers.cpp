@@ -131,7 +131,7 @@ std::optional<Conversation::Taken> Conversation::hide_others(const Frame& frame,
       // Behind what is in flight its client may have no use for this server any more, and gets another one.
       if (!exchange.idle()) return Taken::wait;
       if (fails_anyway(verdict)) return std::nullopt;
-    } else if (server_.makes_settings() && exchange.answers_come()) {
+    } else if (server_.settings_under_way() && exchange.answers_come()) {
       return Taken::wait;  // what it asks for may be about to be its own
     }
     return refuse(frame, protocol::Tell::settings_of_others);

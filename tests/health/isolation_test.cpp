@@ -16,7 +16,7 @@ class IsolationTest : public ::testing::Test {
   explicit IsolationTest(MemberIndex count = 3) {
     for (MemberIndex member = 0; member < count; ++member) {
       names.push_back("pg" + std::to_string(member + 1));
-      isolation.present(member);
+      isolation.present(member, "pg" + std::to_string(member + 1));
       answer(member);
     }
   }
@@ -39,7 +39,7 @@ class IsolationTest : public ::testing::Test {
       if (!places.empty()) isolation.attached(places, 1000, now);
     }
   }
-  [[nodiscard]] Isolation::Verdict judge() const { return isolation.judge(names, 0, now); }
+  Isolation::Verdict judge() { return isolation.judge(0, now); }
 
   std::vector<std::string> names;
   std::vector<Sender> places;  // what the primary says
@@ -57,6 +57,14 @@ TEST_F(IsolationTest, alone_with_the_primary_writes_wait) {
             "another primary; see failover.isolation");
   answer(2);
   EXPECT_FALSE(judge().isolated) << "one is enough";
+}
+
+TEST_F(IsolationTest, a_verdict_stands_until_the_next) {
+  pass(seconds(3), {0});
+  judge();
+  answer(1);
+  EXPECT_TRUE(isolation.verdict().holds);
+  EXPECT_FALSE(isolation.judge(std::nullopt, now).isolated) << "there is nobody to believe";
 }
 
 TEST_F(IsolationTest, one_of_three_may_be_out_of_sight) {
@@ -120,7 +128,7 @@ TEST_F(IsolationTest, a_place_that_is_gone_is_no_sight) {
 TEST_F(IsolationTest, a_standby_that_is_seen_anyway_stands_for_no_other) {
   names = {"pg1", "pg2", "pg3", "pg4", "pg5"};
   for (const MemberIndex member : {3, 4}) {
-    isolation.present(member);
+    isolation.present(member, "pg" + std::to_string(member + 1));
     answer(member);
   }
   for (int i = 0; i < 50; ++i) {
@@ -158,7 +166,7 @@ TEST_F(IsolationTest, a_member_that_was_removed_is_not_missed) {
 TEST_F(IsolationTest, a_member_that_was_never_there_is_not_missed) {
   for (const MemberIndex member : {1, 2}) {
     isolation.removed(member);
-    isolation.present(member);
+    isolation.present(member, "pg" + std::to_string(member + 1));
   }
   pass(seconds(10), {0});
   EXPECT_FALSE(judge().isolated);
@@ -185,6 +193,30 @@ TEST_F(IsolationTest, a_standby_that_falls_behind_has_its_time) {
   EXPECT_TRUE(judge().holds);
 }
 
+// Members on one host: the place of one that is seen is no sign of the others.
+TEST_F(IsolationTest, a_member_takes_its_own_place_at_a_shared_address) {
+  for (const MemberIndex member : {3, 4}) isolation.present(member, "pg" + std::to_string(member + 1));
+  const auto on_one_host = [&](MemberIndex member, Grade grade) {
+    isolation.probed(member, {.grade = grade, .address = "10.0.0.2", .streams = grade == Grade::ok}, now);
+  };
+  for (const MemberIndex member : {1, 2, 3, 4}) on_one_host(member, Grade::ok);
+  const auto isolated_with = [&](int standbys) {
+    for (int i = 0; i < 30; ++i, now += milliseconds(100)) {
+      answer(0);
+      on_one_host(1, Grade::ok);
+      for (const MemberIndex member : {2, 3, 4}) on_one_host(member, Grade::connect_timeout);
+      places.clear();
+      for (int k = 0; k < standbys; ++k) {
+        places.push_back({.process = 7 + k, .address = "10.0.0.2", .replied = i, .flushed = 900});
+      }
+      isolation.attached(places, 1000, now);
+    }
+    return judge().isolated;
+  };
+  EXPECT_TRUE(isolated_with(1)) << "3 of 5";
+  EXPECT_FALSE(isolated_with(2)) << "2 of 5";
+}
+
 // Somebody else's standby beside the primary.
 TEST_F(IsolationTest, a_standby_of_no_member_stands_for_nobody) {
   for (int i = 0; i < 50; ++i) {
@@ -197,7 +229,7 @@ TEST_F(IsolationTest, a_standby_of_no_member_stands_for_nobody) {
 TEST_F(IsolationTest, a_replica_that_was_stopped_takes_nobodys_place) {
   names = {"pg1", "pg2", "pg3", "pg4", "pg5"};
   for (const MemberIndex member : {3, 4}) {
-    isolation.present(member);
+    isolation.present(member, "pg" + std::to_string(member + 1));
     answer(member);
   }
   for (int i = 0; i < 50; ++i) {

@@ -15,12 +15,7 @@ namespace {
 using holdfast::testing::TempDir;
 
 Record record_of(std::uint64_t epoch, const std::string& cluster = "main") {
-  return {.cluster = cluster,
-          .system_identifier = 7001,
-          .timeline = 2,
-          .epoch = epoch,
-          .primary = "pg2",
-          .started = 5};
+  return {.cluster = cluster, .system_identifier = 7001, .timeline = 2, .epoch = epoch, .primary = "pg2", .started = 5};
 }
 
 // Keeps a record, and waits until it was written or has failed.

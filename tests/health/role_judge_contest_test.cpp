@@ -405,6 +405,109 @@ TEST_F(Contest, as_many_followers_are_not_enough) {
   EXPECT_EQ(roles.primary(), pg1) << roles.why_no_primary();
 }
 
+// Where some of several standbys move, the many decide.
+class FiveMembers : public ::testing::Test {
+ protected:
+  FiveMembers() { probe_all_for(milliseconds(300)); }
+  void probe_all_for(milliseconds time) {
+    for (const auto end = now + time; now <= end; now += milliseconds(100)) {
+      for (MemberIndex member = 0; member < says.size(); ++member) {
+        if (says[member]) {
+          roles.observed(member, *says[member], true, now);
+        } else {
+          roles.lost(member, "connection refused", now);
+        }
+      }
+    }
+  }
+
+  std::vector<std::optional<Observation>> says{primary_on(1, 11), standby_on(1, 12), standby_on(1, 13),
+                                               standby_on(1, 14), standby_on(1, 15)};
+  RoleJudge roles{{"pg1", "pg2", "pg3", "pg4", "pg5"}, 0};
+  TimePoint now{seconds(1000)};
+};
+
+TEST_F(FiveMembers, of_which_most_follow_the_new_primary_have_it) {
+  ASSERT_EQ(roles.primary(), MemberIndex{0});
+  says[1] = primary_on(2, 12);
+  probe_all_for(seconds(1));
+  EXPECT_FALSE(roles.primary());
+  says[2] = standby_on(2, 13);
+  says[3] = standby_on(2, 14);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), MemberIndex{1}) << "2 of 3, while the old one still answers";
+}
+
+TEST_F(FiveMembers, of_which_one_follows_a_mistake_keep_their_primary) {
+  says[1] = primary_on(2, 12);
+  says[2] = standby_on(2, 13);
+  probe_all_for(seconds(6));
+  EXPECT_EQ(roles.primary(), MemberIndex{0}) << roles.why_no_primary();
+  says[2] = standby_on(1, 23);
+  probe_all_for(seconds(1));
+  EXPECT_EQ(roles.primary(), MemberIndex{0}) << roles.why_no_primary();
+}
+
+TEST_F(FiveMembers, have_the_successor_though_a_refused_one_is_on_its_timeline) {
+  says[1] = primary_on(2, 12);
+  probe_all_for(seconds(6));
+  says[0].reset();
+  says[2] = primary_on(2, 13);
+  says[3] = standby_on(2, 14);  // it follows pg3
+  says[4] = standby_on(2, 15);
+  probe_all_for(seconds(1));
+  EXPECT_EQ(roles.primary(), MemberIndex{2}) << roles.why_no_primary();
+  EXPECT_EQ(roles.view(1).role, Role::fenced);
+}
+
+// A promotion ends a split brain on one timeline: none of its two is an incumbent.
+TEST_F(FiveMembers, whose_split_brain_ends_with_a_promotion_have_a_primary) {
+  says[4] = primary_on(1, 25);
+  probe_all_for(milliseconds(300));
+  ASSERT_TRUE(roles.dual());
+  says[1] = primary_on(2, 12);
+  probe_all_for(milliseconds(300));
+  EXPECT_EQ(roles.primary(), MemberIndex{1}) << roles.why_no_primary();
+}
+
+// Nor does a refused promotion end one.
+TEST_F(FiveMembers, whose_split_brain_has_fallen_silent_still_have_it) {
+  says[4] = primary_on(1, 25);
+  probe_all_for(milliseconds(300));
+  says[4].reset();
+  probe_all_for(milliseconds(300));
+  roles.observed(1, primary_on(2, 12), true, now);
+  roles.lost(1, "connection refused", now);  // it is gone before it could be accepted
+  says[1].reset();
+  probe_all_for(seconds(8));
+  EXPECT_FALSE(roles.primary());
+  EXPECT_TRUE(roles.dual());
+}
+
+// A standby that cascades from it is seen on its timeline first.
+TEST_F(FiveMembers, of_which_a_cascade_shows_the_mistake_first_keep_their_primary) {
+  says[2] = standby_on(2, 13);
+  probe_all_for(milliseconds(300));
+  EXPECT_FALSE(roles.primary()) << "there is a primary that nobody sees";
+  says[1] = primary_on(2, 12);
+  probe_all_for(seconds(6));
+  EXPECT_EQ(roles.primary(), MemberIndex{0}) << roles.why_no_primary();
+}
+
+TEST(FirstStart, forgets_with_its_record_who_claimed_before_all_were_asked) {
+  RoleJudge roles({"pg1", "pg2", "pg3"}, ours);
+  TimePoint now{seconds(1000)};
+  roles.observed(1, primary_on(2, 12), true, now);
+  roles.lost(1, "connection refused", now);
+  roles.begin_record(ours, now);
+  for (int i = 0; i < 3; ++i) {
+    roles.observed(0, primary_on(1, 11), true, now);
+    roles.observed(2, standby_on(1, 13), true, now);
+    now += milliseconds(100);
+  }
+  EXPECT_EQ(roles.primary(), MemberIndex{0}) << roles.why_no_primary();
+}
+
 // ---- two names of one server ----------------------------------------------------------------------------------------
 
 class TwoNames : public Contest {
