@@ -76,7 +76,7 @@ class Member {
   std::deque<TimePoint> falls_;  // the last few
 };
 
-// How soon to probe again. Full probes cost a server about 0.2 ms, most of it planning, light ones 18–25 µs
+// How soon to probe again. Full probes cost a server about 250 µs, most of it planning, light ones 18–26 µs
 // (measured, PostgreSQL 15).
 struct PaceInput {
   Reachability state = Reachability::unknown;
